@@ -1,0 +1,60 @@
+# Every target does its own set-up in .venv from a bare Python >= 3.11 and nothing else.
+# A second call is quick: stamp files in .venv remember what was installed from which lists.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+LISTS := setup.cfg setup.py constraints.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL: # two installs into one .venv would meet
+.PHONY: help demo test test-all lint format bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.stamp-run ## colour the sample photographs and say where the pictures are
+	$(BIN)/zcolor demo
+
+test: $(VENV)/.stamp-dev ## the fast tests and all doctests
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.stamp-dev ## the fast and the slow tests
+	$(BIN)/python -m pytest -m ""
+
+lint: $(VENV)/.stamp-dev ## style, types and the import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.stamp-dev ## rewrite the sources in the house style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/.stamp-dev ## the benchmarks
+	$(BIN)/python -m benchmarks
+
+clean: ## remove .venv and the caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+# The pinned pip and setuptools come first and build isolation is off, so that the build itself
+# uses the pinned versions too, whatever pip the Python came with.
+$(VENV)/.stamp-venv: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "zcolor needs Python 3.11 or newer, but '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)."; \
+	    echo "Install a newer Python, or name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; \
+	    exit 1; } >&2
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt pip setuptools
+	touch $@
+
+$(VENV)/.stamp-run: $(VENV)/.stamp-venv $(LISTS)
+	$(PIP) install --no-build-isolation --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.stamp-dev: $(VENV)/.stamp-venv $(LISTS)
+	$(PIP) install --no-build-isolation --constraint constraints.txt --editable ".[dev,train]"
+	touch $@ $(VENV)/.stamp-run

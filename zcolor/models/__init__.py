@@ -1,0 +1,1 @@
+"""Networks that predict colour: one file per family, and `base`, the interface they share."""

@@ -1,0 +1,1 @@
+"""Making a model: packing photographs, colour priors, augmentation and the training loop."""
