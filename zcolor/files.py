@@ -1,0 +1,340 @@
+"""Image files and bytes: decode, encode, orientation, colour profile, metadata and limits.
+
+The pixels are decoded by `zcolor.readers`, converted to sRGB by `zcolor.icc`, encoded by
+`zcolor.writers`; `zcolor.metadata` says what else is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import secrets
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from zcolor.icc import srgb_profile, to_srgb
+from zcolor.metadata import Metadata, read_metadata
+from zcolor.readers import READABLE_FORMATS, ImageReadError, check_header, identify, load_pixels
+from zcolor.writers import ALPHA_FORMATS, COLOR_FORMATS, encode
+
+Source = str | os.PathLike[str] | bytes | IO[bytes]
+UInt = npt.NDArray[np.uint8 | np.uint16]
+
+MAX_PIXELS = 300_000_000
+"""Pictures with more pixels are refused before they are decoded, unless the caller allows more."""
+
+# Pillow calls the whole Netpbm family PPM; the first two bytes tell whether it can hold colour.
+_NETPBM = {b"P1": "PBM", b"P4": "PBM", b"P2": "PGM", b"P5": "PGM"}
+
+# What Pillow, OpenCV and zlib raise on files that are cut off, damaged or not what they claim
+# (AssertionError: Pillow's, on a file that was closed).
+_BROKEN = (
+    OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, OverflowError,
+    AssertionError, struct.error, zlib.error, cv2.error, Image.DecompressionBombError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedImage:
+    """A picture as it came out of a file: upright, in sRGB."""
+
+    pixels: UInt
+    """(h, w, c): c = 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha; alpha is straight."""
+    format: str | None
+    """Pillow's name of the format ("JPEG"), "PBM" and "PGM" told apart; None if from memory."""
+    metadata: Metadata
+    """EXIF and resolution."""
+
+
+def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
+    r"""Decode an image file: upright, converted to sRGB, 16 bits kept where the file has them.
+
+    The EXIF orientation is applied and then reset to 1, the embedded thumbnail is dropped.
+    An embedded profile is applied (`zcolor.icc.to_srgb` says what that means for 16 bits).
+
+    Parameters
+    ----------
+    source
+        A path, the bytes of a file, or a binary file object (read from where it stands).
+    max_pixels
+        Refuse pictures with more pixels than this, judged by the header before decoding.
+
+    Returns
+    -------
+    The picture, 8 or 16 bits per channel.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no file of that name.
+    IsADirectoryError
+        If it is a folder.
+    ImageReadError
+        For empty, truncated, damaged, foreign or animated files, 32-bit pixels, and pictures
+        above `max_pixels`.
+    TypeError
+        If `source` is none of the kinds above.
+
+    Examples
+    --------
+    >>> read_image(b"P5 2 1 255 \x00\xff").pixels.tolist()
+    [[[0], [255]]]
+    """
+    with _open_source(source) as (stream, name):
+        try:
+            image = identify(stream)
+            if image is None:
+                raise ImageReadError(
+                    f"{name} is no image that can be read; accepted are "
+                    f"{', '.join(READABLE_FORMATS)}: convert it to one of these first"
+                )
+            return _decode(image, name, max_pixels, stream)
+        except ImageReadError:
+            raise
+        except _BROKEN as error:
+            raise ImageReadError(
+                f"{name} is truncated or damaged ({type(error).__name__}: {error}); accepted are "
+                "whole image files: get the file again or repair it with an image editor"
+            ) from error
+
+
+def from_pil(image: Image.Image, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
+    """Take a Pillow image the way `read_image` takes a file.
+
+    Parameters
+    ----------
+    image
+        A Pillow image; the orientation, profile and metadata that it carries count. Not changed.
+    max_pixels
+        Refuse pictures with more pixels than this.
+
+    Returns
+    -------
+    The picture; `format` is None.
+
+    Raises
+    ------
+    ImageReadError
+        As for `read_image`.
+
+    Examples
+    --------
+    >>> from_pil(Image.new("L", (3, 2))).pixels.shape
+    (2, 3, 1)
+    """
+    name = f"the PIL image (mode {image.mode})"
+    try:
+        return _decode(image, name, max_pixels, None)
+    except ImageReadError:
+        raise
+    except _BROKEN as error:
+        raise ImageReadError(
+            f"{name} cannot be loaded ({type(error).__name__}: {error}); accepted are open, whole "
+            "images: call image.load() before its file is closed"
+        ) from error
+
+
+@contextlib.contextmanager
+def _open_source(source: Source) -> Iterator[tuple[IO[bytes], str]]:
+    """Give a seekable binary stream and a name for messages."""
+    data: object
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        name, data = "the given bytes", bytes(source)
+    elif isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder; give the path of an image file in it")
+        if not path.exists():
+            raise FileNotFoundError(f"there is no file {str(path)!r}; check the path")
+        if path.stat().st_size == 0:
+            raise ImageReadError(f"{path} is empty (0 bytes); give a whole image file")
+        with path.open("rb") as stream:
+            yield stream, str(path)
+        return
+    elif hasattr(source, "read"):
+        name, data = "the file object", source.read()
+    else:
+        raise TypeError(
+            "expected a path, bytes or a binary file object as the image, "
+            f"got {type(source).__name__}"
+        )
+    if not isinstance(data, bytes):
+        raise TypeError(f"{name} gave {type(data).__name__}, not bytes; open it with mode 'rb'")
+    if not data:
+        raise ImageReadError(
+            f"{name} is empty (0 bytes); give a whole image file (a file object may need .seek(0))"
+        )
+    yield io.BytesIO(data), name
+
+
+def _decode(
+    image: Image.Image, name: str, max_pixels: int, stream: IO[bytes] | None
+) -> DecodedImage:
+    check_header(image, name, max_pixels)
+    pixels, space = load_pixels(image, name, stream)
+    n_color = {"GRAY": 1, "RGB": 3, "CMYK": 4}[space]
+    color = to_srgb(pixels[..., :n_color], image.info.get("icc_profile"), space=space)
+    if pixels.shape[2] > n_color:
+        color = np.concatenate((color, pixels[..., n_color:]), axis=2)
+    height, width = color.shape[:2]
+    metadata = read_metadata(image, width=width, height=height)
+    return DecodedImage(pixels=color, format=_format_of(image, stream), metadata=metadata)
+
+
+def _format_of(image: Image.Image, stream: IO[bytes] | None) -> str | None:
+    if stream is None:
+        return None
+    if image.format == "PPM":
+        stream.seek(0)
+        return _NETPBM.get(stream.read(2), "PPM")
+    return "JPEG" if image.format == "MPO" else image.format
+
+
+def color_format(file_format: str | None, *, alpha: bool = False) -> str:
+    """Name the format for the coloured version of a file: its own where that can hold colour.
+
+    Parameters
+    ----------
+    file_format
+        The format that was read (`DecodedImage.format`), or None.
+    alpha
+        Whether the format has to hold transparency too.
+
+    Returns
+    -------
+    One of `COLOR_FORMATS`; "PNG" for the others (PBM, PGM, XBM, PCX), for None, and for those that
+    cannot hold the transparency asked for.
+
+    Examples
+    --------
+    >>> color_format("JPEG"), color_format("PGM")
+    ('JPEG', 'PNG')
+    """
+    holders = ALPHA_FORMATS if alpha else COLOR_FORMATS
+    return file_format if file_format is not None and file_format in holders else "PNG"
+
+
+def format_for(path: str | os.PathLike[str]) -> str:
+    """Tell the format that the ending of a file name asks for.
+
+    Parameters
+    ----------
+    path
+        A file name; the file need not exist.
+
+    Returns
+    -------
+    One of `COLOR_FORMATS`.
+
+    Raises
+    ------
+    ValueError
+        If the ending names no format, or one that cannot hold colour.
+
+    Examples
+    --------
+    >>> format_for("photo.jpg"), format_for("PHOTO.TIF")
+    ('JPEG', 'TIFF')
+    """
+    suffix = Path(path).suffix.lower()
+    Image.init()
+    found = Image.registered_extensions().get(suffix)
+    if found not in COLOR_FORMATS or suffix in (".pbm", ".pgm", ".pfm"):
+        raise ValueError(
+            f"cannot write colour to {os.fspath(path)!r}: its ending {suffix!r} names none of "
+            f"{', '.join(COLOR_FORMATS)}; end the name in .png, .jpg or .tif, for example"
+        )
+    return found
+
+
+def encode_image(
+    pixels: UInt, file_format: str, metadata: Metadata | None = None, *, quality: int = 95
+) -> bytes:
+    """Encode a colour picture in sRGB, with an sRGB profile where the format has a place for it.
+
+    Parameters
+    ----------
+    pixels
+        (h, w, 3) RGB or (h, w, 4) RGB and straight alpha, uint8 or uint16 sRGB. PNG and TIFF hold
+        16 bits; for other formats they are rounded to 8.
+    file_format
+        One of `COLOR_FORMATS`.
+    metadata
+        EXIF and resolution, kept by the formats that can.
+    quality
+        Of JPEG, WebP and AVIF: 1 to 100.
+
+    Returns
+    -------
+    The bytes of the file.
+
+    Raises
+    ------
+    ValueError
+        For what the format cannot hold (see `zcolor.writers.encode`).
+
+    Examples
+    --------
+    >>> encode_image(np.zeros((1, 1, 3), np.uint8), "PNG")[1:4]
+    b'PNG'
+    """
+    metadata = metadata or Metadata()
+    return encode(
+        pixels,
+        file_format,
+        icc=srgb_profile(),
+        exif=metadata.exif,
+        dpi=metadata.dpi,
+        quality=quality,
+    )
+
+
+def write_image(
+    path: str | os.PathLike[str],
+    pixels: UInt,
+    *,
+    file_format: str | None = None,
+    metadata: Metadata | None = None,
+    quality: int = 95,
+) -> None:
+    """Write a colour picture to a file, whole or not at all.
+
+    The bytes go to a temporary name in the same folder, which then takes the place of `path` in
+    one step; an existing file is replaced.
+
+    Parameters
+    ----------
+    path
+        Where to; the folder must exist.
+    pixels, metadata, quality
+        As in `encode_image`.
+    file_format
+        One of `COLOR_FORMATS`; None takes it from the ending of `path`.
+
+    Raises
+    ------
+    ValueError
+        For what the format cannot hold, or an ending that names none.
+    OSError
+        If the file cannot be written.
+    """
+    path = Path(path)
+    data = encode_image(pixels, file_format or format_for(path), metadata, quality=quality)
+    temporary = path.with_name(f".zcolor-{secrets.token_hex(8)}.part")
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

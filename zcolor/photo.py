@@ -1,0 +1,391 @@
+"""A picture of any kind, with its working-size L; L and ab joined into a picture of that kind.
+
+What comes in decides what goes out:
+
+============================================  ==================================================
+in                                            out
+============================================  ==================================================
+path, ``os.PathLike``, binary file object     PIL RGB, or RGBA where the input is transparent
+``bytes`` of an image file                    ``bytes`` in the same format (PNG where that format
+                                              cannot hold colour), 16-bit PNG and TIFF included
+PIL 1, L, P, RGB, CMYK, YCbCr                 PIL RGB
+PIL LA, RGBA, any mode with transparency      PIL RGBA
+NumPy (h, w), (h, w, c), (n, h, w, c)         NumPy (h, w, 3), (n, h, w, 3), same dtype
+torch (h, w), (c, h, w), (n, c, h, w)         torch (3, h, w), (n, 3, h, w), same dtype and device
+============================================  ==================================================
+
+Arrays have c = 1 (grey), 3 (RGB) or 4 (RGB and alpha, which is kept bit by bit and makes the
+result have 4 channels) and hold uint8, uint16 or float16/32/64 in [0, 1]; bool gives uint8.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from typing import IO, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from zcolor.arrays import (
+    TORCH_DTYPES,
+    AnyArray,
+    batch_of_array,
+    batch_of_tensor,
+    from_float,
+    to_float,
+)
+from zcolor.files import (
+    MAX_PIXELS,
+    DecodedImage,
+    color_format,
+    encode_image,
+    from_pil,
+    read_image,
+)
+from zcolor.icc import srgb_profile
+from zcolor.lab import lab_to_rgb, rgb_to_lightness
+from zcolor.metadata import Metadata
+from zcolor.upsample import check_method, upsample_ab
+from zcolor.working import resize_area, working_shape
+
+ImageLike = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | AnyArray | Tensor
+"""What `read_photo` takes."""
+Colored = Image.Image | bytes | AnyArray | Tensor
+"""What `Photo.with_ab` gives."""
+
+STRIP_PIXELS = 1 << 19
+"""Full-size pixels that are float at a time: about 0.1 GB of them while they are converted."""
+
+_PIL_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A picture, or a batch of equal size, in the dtype in which it came; see `read_photo`."""
+
+    pixels: AnyArray | Tensor
+    """NumPy (n, h, w, c) or torch (n, c, h, w), sRGB; c = 1 grey, 2 grey and alpha, 3, 4."""
+    kind: Literal["pil", "bytes", "numpy", "torch"]
+    """What `with_ab` gives."""
+    batched: bool = False
+    """Whether the array came with a batch dimension."""
+    format: str | None = None
+    """Format of the file that was read; None if there was none."""
+    metadata: Metadata = field(default_factory=Metadata)
+    """EXIF and resolution of the file or PIL image."""
+
+    @property
+    def n(self) -> int:
+        """Number of pictures."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def height(self) -> int:
+        """Height in pixels."""
+        return int(self.pixels.shape[2 if isinstance(self.pixels, Tensor) else 1])
+
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return int(self.pixels.shape[3 if isinstance(self.pixels, Tensor) else 2])
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether there is transparency."""
+        return self._n_channels in (2, 4)
+
+    @property
+    def _n_channels(self) -> int:
+        return int(self.pixels.shape[1 if isinstance(self.pixels, Tensor) else 3])
+
+    @property
+    def _n_color(self) -> int:
+        return 1 if self._n_channels < 3 else 3
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        if isinstance(self.pixels, Tensor):
+            return self.pixels.dtype
+        return TORCH_DTYPES[self.pixels.dtype.newbyteorder("=")]
+
+    def working_shape(self, size: int) -> tuple[int, int]:
+        """Size at which the network looks at this photo: `zcolor.working.working_shape`.
+
+        Parameters
+        ----------
+        size
+            Side of the square of equal area, in pixels.
+
+        Returns
+        -------
+        (h, w), multiples of 8.
+
+        Examples
+        --------
+        >>> read_photo(np.zeros((480, 640), np.uint8)).working_shape(128)
+        (112, 144)
+        """
+        return working_shape(self.height, self.width, size)
+
+    def lightness(self, size: int, device: torch.device | str) -> Tensor:
+        """Give the L that the network reads.
+
+        The pixels are brought to the working size in their own dtype (by area where they shrink,
+        linearly where they grow) and only then become float.
+
+        Parameters
+        ----------
+        size
+            Side of the square of equal area, in pixels.
+        device
+            Where the result shall be.
+
+        Returns
+        -------
+        (n, 1, h, w) float32 L in [0, 100], h and w from `working_shape`.
+
+        Raises
+        ------
+        ValueError
+            If `size` is below 8.
+
+        Examples
+        --------
+        >>> read_photo(np.full((16, 16), 255, np.uint8)).lightness(16, "cpu").shape
+        torch.Size([1, 1, 16, 16])
+        """
+        height, width = self.working_shape(size)
+        small = np.stack(
+            [resize_area(self._channels_last(i), height, width) for i in range(self.n)]
+        )
+        rgb = to_float(torch.from_numpy(small).permute(0, 3, 1, 2), device, torch.float32)
+        return rgb_to_lightness(rgb.expand(-1, 3, -1, -1)).clamp(0, 100)
+
+    def with_ab(
+        self, ab: Tensor, *, upsample: str = "bilinear", saturation: float = 1.0
+    ) -> Colored:
+        """Join ab to the full-size L of the photo.
+
+        Works in horizontal strips of `STRIP_PIXELS` on the device of `ab`. Colours that sRGB cannot
+        show lose chroma, not lightness: L is that of the photo, within 0.25 after rounding to 8
+        bits and 1e-3 for float32 and float64 (float16 rounds coarser by itself).
+
+        Parameters
+        ----------
+        ab
+            (n, 2, h', w') ab, unscaled, of any size; (n, 2, 1, 1) is one colour for the photo.
+        upsample
+            How ab comes to full size: one of `zcolor.upsample.UPSAMPLE_METHODS`.
+        saturation
+            Factor on ab; 0 gives a grey picture.
+
+        Returns
+        -------
+        A picture of the kind that came in (table at the top of this module): RGB in sRGB, with the
+        alpha of the input. Paths, file objects and PIL images give 8 bits; `render` keeps 16.
+
+        Raises
+        ------
+        ValueError
+            For ab of another shape, or not finite, and options that make no sense.
+
+        Examples
+        --------
+        >>> photo = read_photo(np.full((4, 6), 128, np.uint8))
+        >>> photo.with_ab(torch.zeros(1, 2, 1, 1))[0, 0].tolist()
+        [128, 128, 128]
+        """
+        if self.kind == "pil":
+            colored = self._colored(ab, upsample, saturation, torch.uint8)
+            return self._to_pil(_channels_last(colored)[0])
+        if self.kind == "bytes":
+            pixels = self.render(ab, upsample=upsample, saturation=saturation)
+            file_format = color_format(self.format, alpha=self.has_alpha)
+            return encode_image(pixels, file_format, self.metadata)
+        colored = self._colored(ab, upsample, saturation, self._dtype)
+        if isinstance(self.pixels, Tensor):
+            return colored if self.batched else colored[0]
+        array = _channels_last(colored).astype(self.pixels.dtype, copy=False)
+        return array if self.batched else array[0]
+
+    def render(
+        self, ab: Tensor, *, upsample: str = "bilinear", saturation: float = 1.0
+    ) -> AnyArray:
+        """Join ab to the full-size L, as an array in the photo's own dtype, for `write_image`.
+
+        Parameters
+        ----------
+        ab, upsample, saturation
+            As in `with_ab`.
+
+        Returns
+        -------
+        (h, w, 3) RGB or (h, w, 4) RGB and alpha: uint8, or uint16 where the photo has 16 bits.
+
+        Raises
+        ------
+        ValueError
+            As in `with_ab`, and for a batch.
+
+        Examples
+        --------
+        >>> read_photo(np.zeros((4, 6), np.uint16)).render(torch.zeros(1, 2, 1, 1)).dtype
+        dtype('uint16')
+        """
+        if self.n != 1:
+            raise ValueError(f"render takes a single picture, this photo is a batch of {self.n}")
+        rendered: AnyArray = _channels_last(self._colored(ab, upsample, saturation, self._dtype))[0]
+        return rendered
+
+    def _colored(self, ab: Tensor, upsample: str, saturation: float, dtype: torch.dtype) -> Tensor:
+        """Give (n, 3 or 4, h, w) of `dtype`; channels last in memory for all but torch."""
+        self._check_ab(ab, saturation)
+        check_method(upsample)
+        n, height, width = self.n, self.height, self.width
+        n_out = 4 if self.has_alpha else 3
+        if isinstance(self.pixels, Tensor):
+            out = torch.empty((n, n_out, height, width), dtype=dtype, device=self.pixels.device)
+        else:
+            out = torch.empty((n, height, width, n_out), dtype=dtype).permute(0, 3, 1, 2)
+        # MPS has no float64.
+        double = self._dtype == torch.float64 and ab.device.type != "mps"
+        work_dtype = torch.float64 if double else torch.float32
+        ab = ab.detach().to(work_dtype) * saturation
+        n_rows = max(1, STRIP_PIXELS // (n * width))
+        for start in range(0, height, n_rows):
+            rows = (start, min(start + n_rows, height))
+            strip = self._strip(*rows)
+            rgb = to_float(strip[:, : self._n_color], ab.device, work_dtype)
+            lightness = rgb_to_lightness(rgb.expand(-1, 3, -1, -1))
+            full_ab = upsample_ab(ab, height, width, method=upsample, rows=rows)
+            colored = lab_to_rgb(torch.cat((lightness, full_ab), dim=1))
+            target = out[:, :, rows[0] : rows[1]]
+            target[:, :3].copy_(from_float(colored, out.device, dtype))
+            if self.has_alpha:
+                alpha = strip[:, -1:]
+                if alpha.dtype != dtype:  # 16 bits for a kind that holds 8
+                    alpha = from_float(to_float(alpha, "cpu", work_dtype), out.device, dtype)
+                target[:, 3:].copy_(alpha)
+        return out
+
+    def _check_ab(self, ab: Tensor, saturation: float) -> None:
+        if ab.ndim != 4 or ab.shape[:2] != (self.n, 2) or 0 in ab.shape:
+            raise ValueError(
+                f"ab must have the shape ({self.n}, 2, h, w) for this photo, "
+                f"got {tuple(ab.shape)}; give one pair of planes per picture"
+            )
+        if not ab.is_floating_point() or not bool(ab.isfinite().all()):
+            raise ValueError(
+                f"ab must be floating and finite, got {ab.dtype}"
+                f"{'' if not ab.is_floating_point() else ' with NaN or inf'}; check the network"
+            )
+        if not (math.isfinite(saturation) and saturation >= 0):
+            raise ValueError(f"saturation must be 0 or more (1 leaves ab alone), got {saturation}")
+
+    def _strip(self, start: int, stop: int) -> Tensor:
+        """Give some rows (n, c, rows, w) in the photo's dtype."""
+        if isinstance(self.pixels, Tensor):
+            return self.pixels[:, :, start:stop]
+        # A copy of the strip: arrays may be read-only, reversed or byte-swapped, tensors may not.
+        rows = np.array(
+            self.pixels[:, start:stop], dtype=self.pixels.dtype.newbyteorder("="), order="C"
+        )
+        return torch.from_numpy(rows).permute(0, 3, 1, 2)
+
+    def _channels_last(self, index: int) -> AnyArray:
+        """Give the colour of one picture as a contiguous (h, w, 1 or 3) array for OpenCV."""
+        if isinstance(self.pixels, Tensor):
+            picture: AnyArray = self.pixels[index, : self._n_color].permute(1, 2, 0).cpu().numpy()
+        else:
+            picture = self.pixels[index, :, :, : self._n_color]
+        dtype = picture.dtype.newbyteorder("=")
+        if dtype == np.float16:  # which OpenCV cannot resize
+            dtype = np.dtype(np.float32)
+        contiguous: AnyArray = np.ascontiguousarray(picture, dtype=dtype)
+        return contiguous
+
+    def _to_pil(self, pixels: AnyArray) -> Image.Image:
+        image = Image.fromarray(pixels)
+        image.info["icc_profile"] = srgb_profile()
+        if self.metadata.dpi is not None:
+            image.info["dpi"] = self.metadata.dpi
+        if self.metadata.exif is not None:
+            image.info["exif"] = self.metadata.exif
+        return image
+
+
+def read_photo(image: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Take a picture of any kind; the table at the top of this module lists them.
+
+    Files, bytes and PIL images are turned upright and converted to sRGB. Arrays are sRGB, are
+    neither copied (but bool) nor changed, and must not be changed while the photo is in use.
+
+    Parameters
+    ----------
+    image
+        The picture.
+    max_pixels
+        Refuse files and PIL images with more pixels than this before decoding them.
+
+    Returns
+    -------
+    The photo.
+
+    Raises
+    ------
+    ImageReadError, FileNotFoundError, IsADirectoryError
+        For files that cannot be read (see `zcolor.files.read_image`).
+    ValueError
+        For empty arrays, other ranks or numbers of channels, NaN, inf, and floats outside [0, 1].
+    TypeError
+        For another kind of object, dtype or PIL mode.
+
+    Examples
+    --------
+    >>> photo = read_photo(np.zeros((480, 640, 3), np.float32))
+    >>> photo.n, photo.height, photo.width
+    (1, 480, 640)
+    """
+    if isinstance(image, Tensor):
+        return Photo(batch_of_tensor(image), kind="torch", batched=image.ndim == 4)
+    if isinstance(image, np.ndarray):
+        return Photo(batch_of_array(image), kind="numpy", batched=image.ndim == 4)
+    if isinstance(image, Image.Image):
+        _check_pil_mode(image)
+        return _from_decoded(from_pil(image, max_pixels=max_pixels), "pil")
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return _from_decoded(read_image(image, max_pixels=max_pixels), "bytes")
+    if isinstance(image, (str, os.PathLike)) or hasattr(image, "read"):
+        return _from_decoded(read_image(image, max_pixels=max_pixels), "pil")
+    raise TypeError(
+        "expected a path, a binary file object, bytes, a PIL image, a NumPy array or a torch "
+        f"tensor, got {type(image).__name__}; numpy.asarray may convert it"
+    )
+
+
+def _from_decoded(decoded: DecodedImage, kind: Literal["pil", "bytes"]) -> Photo:
+    return Photo(
+        pixels=decoded.pixels[None], kind=kind, format=decoded.format, metadata=decoded.metadata
+    )
+
+
+def _check_pil_mode(image: Image.Image) -> None:
+    mode = image.mode
+    if mode.startswith("I;16") or mode in ("I", "F"):
+        raise TypeError(
+            f"a PIL image of mode {mode} has no 8-bit range; accepted are {', '.join(_PIL_MODES)}: "
+            "give a NumPy array instead, numpy.asarray(image).astype(numpy.uint16) for 16 bits"
+        )
+    if mode not in _PIL_MODES:
+        raise TypeError(
+            f"a PIL image of mode {mode} is not accepted, only {', '.join(_PIL_MODES)}; "
+            "use image.convert('RGB')"
+        )
+
+
+def _channels_last(pixels: Tensor) -> AnyArray:
+    return pixels.permute(0, 2, 3, 1).cpu().numpy()

@@ -1,0 +1,230 @@
+"""The pixels of an opened image file: as they are stored, upright, before any colour profile.
+
+Pillow decodes; where it cannot hold the pixels (16-bit colour), OpenCV does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import struct
+from typing import IO
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin, TiffImagePlugin
+
+UInt = npt.NDArray[np.uint8 | np.uint16]
+
+READABLE_FORMATS = (
+    "JPEG", "PNG", "TIFF", "WEBP", "AVIF", "JPEG2000", "BMP", "GIF", "PPM", "PCX", "XBM", "TGA"
+)  # fmt: skip
+"""Formats that are tried, in this order (Pillow's names); TGA last, as it has no signature."""
+
+logger = logging.getLogger(__name__)
+
+# What Pillow raises on EXIF that is damaged.
+_BROKEN_EXIF = (SyntaxError, ValueError, LookupError, TypeError, OverflowError, struct.error)
+_ORIENTATION_TAG = ExifTags.Base.Orientation
+_GREY_MODES = ("1", "L", "LA", "La")
+# Modes that become RGB (or RGBA) by Pillow's own conversion.
+_CONVERTED_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "YCbCr")
+
+
+class ImageReadError(ValueError):
+    """What came is no picture that zcolor can read; the message says why and what to do."""
+
+
+def identify(stream: IO[bytes]) -> ImageFile.ImageFile | None:
+    """Read the header of an image file as Image.open does, without its limit on pixels.
+
+    Pillow's limit is one number for the whole process; asking its format readers directly leaves
+    that number, and whoever else relies on it, alone.
+
+    Parameters
+    ----------
+    stream
+        A seekable binary stream.
+
+    Returns
+    -------
+    The opened image, not yet decoded, or None if it is in none of `READABLE_FORMATS`.
+
+    Examples
+    --------
+    >>> import io
+    >>> identify(io.BytesIO(b"P5 2 1 255 ..")).size
+    (2, 1)
+    """
+    Image.init()
+    prefix = stream.read(16)
+    for name in READABLE_FORMATS:
+        if name not in Image.OPEN:
+            continue
+        factory, accepts = Image.OPEN[name]
+        if accepts is not None and accepts(prefix) is not True:
+            continue
+        stream.seek(0)
+        # A reader refuses a file that is not its own with one of these; the next one is asked.
+        with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):
+            return factory(stream, "")
+    return None
+
+
+def check_header(image: Image.Image, name: str, max_pixels: int) -> None:
+    """Refuse, before decoding, what is empty, too large or more than one picture.
+
+    Parameters
+    ----------
+    image
+        An opened image.
+    name
+        What to call it in the message.
+    max_pixels
+        The largest number of pixels that is accepted.
+
+    Raises
+    ------
+    ImageReadError
+        If one of these holds.
+
+    Examples
+    --------
+    >>> check_header(Image.new("L", (2, 2)), "the picture", 4)
+    """
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise ImageReadError(f"{name} is empty ({width} x {height}); give a picture with pixels")
+    if width * height > max_pixels:
+        raise ImageReadError(
+            f"{name} has {width} x {height} = {width * height} pixels, more than the limit of "
+            f"{max_pixels}; make it smaller or raise max_pixels"
+        )
+    # An MPO is a JPEG with previews or a stereo view behind the picture: the first one counts.
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        raise ImageReadError(
+            f"{name} is animated or has several pages ({getattr(image, 'n_frames', '?')} of them); "
+            "a single picture is accepted: save or copy one frame and give that"
+        )
+
+
+def load_pixels(image: Image.Image, name: str, stream: IO[bytes] | None) -> tuple[UInt, str]:
+    """Decode an image and turn it upright by its EXIF orientation.
+
+    Parameters
+    ----------
+    image
+        An opened image.
+    name
+        What to call it in messages.
+    stream
+        The file that it was opened from; None for an image from memory.
+
+    Returns
+    -------
+    pixels
+        (h, w, c), uint8 or uint16: the channels of the space, then straight alpha if there is any.
+    space
+        "GRAY", "RGB" or "CMYK".
+
+    Raises
+    ------
+    ImageReadError
+        For pixels of another kind. Damaged files raise what Pillow and OpenCV raise.
+
+    Examples
+    --------
+    >>> pixels, space = load_pixels(Image.new("LA", (3, 2)), "the picture", None)
+    >>> pixels.shape, space
+    ((2, 3, 2), 'GRAY')
+    """
+    deep = stream is not None and _is_deep_color(image)
+    white_is_zero = _white_is_zero(image)
+    image.load()  # finds out whether the file is whole, also where OpenCV then decodes it
+    if stream is not None and deep:
+        pixels, space = _decode_deep_color(image, stream), "RGB"
+    else:
+        pixels, space = _pixels_of(image, name)
+        if white_is_zero and pixels.dtype == np.uint16:  # Pillow sees to it at 8 bits only
+            pixels[..., :1] = 65535 - pixels[..., :1]
+    # Both decoders turn a TIFF upright themselves, and Pillow then forgets its orientation.
+    return _upright(pixels, _orientation(image)), space
+
+
+def _white_is_zero(image: Image.Image) -> bool:
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return False
+    return bool(image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except _BROKEN_EXIF as error:
+        logger.warning("EXIF is damaged, it is dropped and the picture taken as upright: %s", error)
+        return 1
+
+
+def _is_deep_color(image: Image.Image) -> bool:
+    """Whether the file holds 16-bit colour (or grey and alpha), which Pillow cuts to 8 bits."""
+    if image.mode not in ("RGB", "RGBA", "LA"):
+        return False
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return set(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, ())) == {16}
+    if isinstance(image, PngImagePlugin.PngImageFile) and image.tile:
+        return "16" in str(image.tile[0].args)
+    return False
+
+
+def _decode_deep_color(image: Image.Image, stream: IO[bytes]) -> UInt:
+    """Decode 16-bit colour as it is stored: (h, w, 3 or 4), RGB order, straight alpha."""
+    stream.seek(0)
+    decoded = cv2.imdecode(np.frombuffer(stream.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3:
+        raise ImageReadError(
+            f"this kind of 16-bit {image.format} cannot be decoded; save it as a plain 16-bit "
+            "PNG or TIFF, or with 8 bits"
+        )
+    pixels = decoded[..., [2, 1, 0, 3][: decoded.shape[2]]].astype(np.uint16)
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and pixels.shape[2] == 4:
+        extra = image.tag_v2.get(TiffImagePlugin.EXTRASAMPLES, (0,))
+        if extra[0] == 1:  # TIFF 6.0: colour was multiplied by alpha
+            alpha = np.maximum(pixels[..., 3:], 1).astype(np.float32) / 65535
+            pixels[..., :3] = np.rint(np.minimum(pixels[..., :3] / alpha, 65535))
+    return pixels
+
+
+def _pixels_of(image: Image.Image, name: str) -> tuple[UInt, str]:
+    """Give the loaded pixels (h, w, c) and their colour space: "GRAY", "RGB" or "CMYK"."""
+    mode = image.mode
+    if mode.startswith("I;16") or (mode == "I" and image.format == "PPM"):
+        # Pillow widens 16-bit PGM to 32-bit integers.
+        grey = np.asarray(image).astype(np.uint16)[..., None]
+        transparent = image.info.get("transparency")
+        if isinstance(transparent, int):
+            alpha = np.where(grey == transparent, 0, 65535).astype(np.uint16)
+            grey = np.concatenate((grey, alpha), axis=2)
+        return grey, "GRAY"
+    if mode == "CMYK":
+        return np.asarray(image), "CMYK"
+    if mode in _GREY_MODES:
+        pixels = np.asarray(image.convert("LA" if image.has_transparency_data else "L"))
+        return pixels.reshape(image.height, image.width, -1), "GRAY"
+    if mode in _CONVERTED_MODES:
+        return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB")), "RGB"
+    raise ImageReadError(
+        f"{name} has pixels of Pillow's mode {mode}; accepted are 8 and 16 bits per channel in "
+        "grey, RGB, palette and CMYK: save it as one of these"
+    )
+
+
+def _upright(pixels: UInt, orientation: int) -> UInt:
+    """Undo an EXIF orientation (EXIF 2.32, tag 274; values outside 2..8 mean upright)."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
