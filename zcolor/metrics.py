@@ -58,7 +58,8 @@ def mean_chroma(ab: Tensor) -> Tensor:
     >>> mean_chroma(torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)).item()
     5.0
     """
-    return ab.norm(dim=1).mean(dim=(1, 2))
+    chroma: Tensor = ab.norm(dim=1)
+    return chroma.mean(dim=(1, 2))
 
 
 @dataclass

@@ -130,7 +130,7 @@ class PriorSettings:
     mixing: float = 0.5
     """lambda of the `zhang` weights: the share of the uniform distribution."""
     jobs: int = 0
-    """Counting processes; 0 takes one per core."""
+    """Counting threads; 0 takes one per core."""
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
@@ -211,7 +211,7 @@ class TrainSettings:
     """Lowest learning rate."""
     patience: int = 3
     """`plateau`: epochs without improvement before the learning rate is halved."""
-    ema: float = 0.999
+    ema: float = 0.998
     """Decay of the running mean of the weights that is validated and shipped; 0 turns it off."""
     clip: float = 5.0
     """Largest norm of the gradient; 0 turns clipping off."""
