@@ -1,0 +1,325 @@
+"""The training loop: learns, resumes to the bit, stops cleanly, and refuses what does not fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from zcolor.checkpoint import read_header
+from zcolor.registry import load_model
+from zcolor.settings import AugmentSettings, DecodeSettings, TrainSettings
+from zcolor.training import loop
+from zcolor.training.loop import TrainingDivergedError, train
+from zcolor.training.validate import rgb8_to_lab
+
+TINY = TrainSettings(
+    photos=160,
+    batch=8,
+    crops=(16, 24),
+    shares=(0.6, 0.4),
+    width=1 / 16,
+    epoch_photos=80,
+    val_photos=4,
+    warmup=0.1,
+    lr=3e-3,
+    ema=0.9,
+    bf16=False,
+    jobs=2,
+    checkpoint_minutes=60,
+    device="cpu",
+)
+
+
+def colorful_photo(seed: int, side: int = 40) -> np.ndarray:
+    """A few soft coloured patches whose colour goes with their lightness."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (4, 4, 1)).astype(np.uint8)
+    ramp = cv2.applyColorMap(small[:, :, 0], cv2.COLORMAP_JET)[:, :, ::-1]
+    return cv2.resize(np.ascontiguousarray(ramp), (side, side), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("photos")
+    for name, first, n in (("train", 0, 24), ("val", 100, 6)):
+        (root / name).mkdir()
+        for i in range(n):
+            bgr = np.ascontiguousarray(colorful_photo(first + i)[:, :, ::-1])
+            cv2.imwrite(str(root / name / f"{i:02d}.png"), bgr)
+    return {"train": root / "train", "val": root / "val"}
+
+
+def run(photos, out, settings=TINY, **options):
+    return train(settings, [photos["train"]], out, val=[photos["val"]], progress=False, **options)
+
+
+def test_a_run_leaves_what_it_promises(photos, tmp_path):
+    result = run(photos, tmp_path / "run", command="a test")
+    assert (result.reason, result.seen, len(result.losses)) == ("done", 160, 20)
+    assert result.losses[-1] < result.losses[0]
+    folder = tmp_path / "run"
+    for name in ("last.safetensors", "best.safetensors", "curves.png", "priors.h5", "log.jsonl"):
+        assert (folder / name).stat().st_size > 0, name
+    assert len(list((folder / "sheets").glob("*.png"))) == 2
+    assert list((folder / "tensorboard").iterdir())
+    assert not list(folder.rglob("*.part"))
+    assert (
+        TrainSettings(
+            **{
+                **json.loads((folder / "settings.json").read_text()),
+                "crops": TINY.crops,
+                "shares": TINY.shares,
+                "augment": TINY.augment,
+            }
+        )
+        == TINY
+    )
+    header = read_header(result.best)
+    assert header["provenance"]["command"] == "a test"
+    assert header["provenance"]["n_photos"] == 24
+    assert header["provenance"]["seen"] in (80, 160)
+    assert set(header["provenance"]["metrics"]) >= {"val_loss", "val_auc_raw", "val_auc_rebalanced"}
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert {"total", "cross_entropy", "top1", "lr"} <= set(log[0])
+    assert sum("val_auc_rebalanced" in entry for entry in log) == 2
+    net = load_model(str(result.best))
+    assert net.predict_ab(torch.full((1, 1, 16, 16), 50.0), DecodeSettings()).isfinite().all()
+    # The priors of the photographs went into the weights.
+    assert net.prior.sum().item() == pytest.approx(1, abs=1e-2)
+    assert (net.class_weights != 1).any()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        TINY,
+        dataclasses.replace(TINY, optimizer="sgd", lr=1e-2, schedule="plateau", patience=0),
+        dataclasses.replace(TINY, optimizer="adam", ema=0.0, bf16=True, cache=True, targets="hard"),
+    ],
+    ids=["adamw-cosine", "sgd-plateau", "adam-bf16-no-ema"],
+)
+def test_resumed_losses_are_those_of_the_uninterrupted_run_to_the_bit(
+    photos, tmp_path, monkeypatch, settings
+):
+    settings = dataclasses.replace(settings, photos=240, epoch_photos=40)
+    whole = run(photos, tmp_path / "whole", settings)
+    # The second run is interrupted after 9 steps, in the middle of an epoch.
+    step = loop._Trainer._step
+
+    def interrupted_step(self, batches):
+        if self.step == 8:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batches)
+
+    monkeypatch.setattr(loop._Trainer, "_step", interrupted_step)
+    first = run(photos, tmp_path / "legs", settings)
+    monkeypatch.setattr(loop._Trainer, "_step", step)
+    assert (first.reason, first.seen) == ("interrupted", 72)
+    torch.manual_seed(12345)  # whatever happens between two legs
+    second = run(photos, tmp_path / "legs", settings, resume=True)
+    assert second.reason == "done"
+    assert len(second.losses) == 21
+    assert first.losses + second.losses == whole.losses
+    ends = [load_model(str(tmp_path / name / "best.safetensors")) for name in ("whole", "legs")]
+    for name, value in ends[0].state_dict().items():
+        assert torch.equal(value, ends[1].state_dict()[name]), name
+
+
+def test_minutes_end_a_leg_with_a_checkpoint(photos, tmp_path):
+    first = run(photos, tmp_path / "run", minutes=0)
+    assert (first.reason, first.seen) == ("minutes", 8)
+    second = run(photos, tmp_path / "run", resume=True, minutes=0)
+    assert (second.reason, second.seen) == ("minutes", 16)
+    assert run(photos, tmp_path / "run", resume=True).reason == "done"
+
+
+def test_sigterm_leaves_a_checkpoint_and_the_old_handlers(photos, tmp_path, monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    step = loop._Trainer._step
+
+    def terminated_step(self, batches):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batches)
+
+    monkeypatch.setattr(loop._Trainer, "_step", terminated_step)
+    result = run(photos, tmp_path / "run")
+    assert (result.reason, result.seen) == ("interrupted", 8)
+    assert read_header(result.state)["seen"] == 8
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_nan_stops_the_run_and_names_the_last_good_checkpoint(photos, tmp_path, monkeypatch):
+    run(photos, tmp_path / "run", minutes=0)
+    good = (tmp_path / "run" / "last.safetensors").read_bytes()
+    to_device = loop.to_device
+
+    def poisoned(batch, device):
+        lightness, ab = to_device(batch, device)
+        return lightness * float("nan"), ab
+
+    monkeypatch.setattr(loop, "to_device", poisoned)
+    with pytest.raises(TrainingDivergedError, match=r"last good checkpoint is .*last\.safetensors"):
+        run(photos, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "last.safetensors").read_bytes() == good
+
+
+def test_accumulated_parts_give_the_gradient_of_their_mean(photos, tmp_path):
+    """Two half-batches of the same photos: the first losses agree with a loop over the halves."""
+    settings = dataclasses.replace(TINY, accumulate=2, photos=24, epoch_photos=24)
+    result = run(photos, tmp_path / "run", settings)
+    assert len(result.losses) == 3
+    assert result.losses[0] == pytest.approx(np.log(324), rel=0.25)
+
+
+def test_two_processes_give_the_losses_of_one_that_accumulates(photos, tmp_path):
+    settings = dataclasses.replace(TINY, accumulate=2, photos=80, epoch_photos=80, threads=1)
+    alone = run(photos, tmp_path / "one", settings)
+    script = tmp_path / "two.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import dataclasses, json, sys
+            from zcolor.settings import AugmentSettings, TrainSettings
+            from zcolor.training.loop import train
+            settings = TrainSettings(**json.loads({
+                json.dumps(
+                    json.dumps(
+                        dataclasses.asdict(
+                            dataclasses.replace(settings, accumulate=1, augment=None)
+                        )
+                    )
+                )
+            }))
+            settings = dataclasses.replace(settings, augment=AugmentSettings(),
+                crops=tuple(settings.crops), shares=tuple(settings.shares))
+            result = train(settings, [{str(photos["train"])!r}], {str(tmp_path / "two")!r},
+                           val=[{str(photos["val"])!r}], progress=False)
+            print("LOSSES", json.dumps([result.reason, *result.losses]))
+            """
+        )
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(loop.__file__).parents[2])},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("LOSSES")]
+    per_process = [json.loads(line.removeprefix("LOSSES ")) for line in lines]
+    assert len(per_process) == 2
+    assert all(reason == "done" for reason, *_ in per_process)
+    # Each process logs its own half; together they are the two halves of the one process.
+    together = np.mean([losses for _, *losses in per_process], axis=0)
+    np.testing.assert_allclose(together, alone.losses, rtol=2e-4)
+
+
+def test_two_photos_are_learnt_to_a_near_perfect_decode(photos, tmp_path):
+    few = tmp_path / "few"
+    few.mkdir()
+    for name in ("00.png", "01.png"):
+        (few / name).write_bytes((photos["train"] / name).read_bytes())
+    plain = AugmentSettings(scale=(1.0, 1.0), flip=False, rotation=0, shear=0, jitter=0)
+    settings = TrainSettings(
+        photos=600,
+        batch=2,
+        crops=(40,),
+        shares=(1.0,),
+        width=1 / 8,
+        lr=3e-3,
+        ema=0.9,
+        epoch_photos=600,
+        bf16=False,
+        rebalancing="none",
+        augment=plain,
+        device="cpu",
+    )
+    result = train(settings, [few], tmp_path / "run", val=[few], progress=False)
+    net = load_model(str(result.best))
+    for path in sorted(few.glob("*.png")):
+        rgb = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+        lab = rgb8_to_lab(rgb)
+        with torch.inference_mode():
+            output = net(lab[:, :1])
+            indices, _ = net.target(lab[:, 1:], lab[:, :1], None)
+            ab = net.to_ab(output, lab[:, :1], DecodeSettings("annealed", 0.38, "means"))
+        assert (output.argmax(dim=1) == indices[:, 0]).float().mean() > 0.93
+        truth = torch.nn.functional.avg_pool2d(lab[:, 1:], 4)
+        assert (ab - truth).norm(dim=1).mean() < 8
+        assert truth.norm(dim=1).mean() > 40  # there was something to learn
+
+
+def test_a_folder_with_a_run_is_not_overwritten(photos, tmp_path):
+    run(photos, tmp_path / "run", minutes=0)
+    with pytest.raises(FileExistsError, match="--resume"):
+        run(photos, tmp_path / "run")
+
+
+def test_resume_without_a_run_is_refused(photos, tmp_path):
+    with pytest.raises(FileNotFoundError, match="resume from"):
+        run(photos, tmp_path / "nothing", resume=True)
+
+
+def test_resume_with_other_settings_is_refused(photos, tmp_path):
+    run(photos, tmp_path / "run", minutes=0)
+    with pytest.raises(ValueError, match="lr differ"):
+        run(photos, tmp_path / "run", dataclasses.replace(TINY, lr=1e-4), resume=True)
+
+
+def test_resume_with_other_photos_is_refused(photos, tmp_path):
+    run(photos, tmp_path / "run", minutes=0)
+    with pytest.raises(ValueError, match="training photographs differ"):
+        train(
+            TINY, [photos["val"]], tmp_path / "run", val=[photos["val"]], resume=True,
+            progress=False,
+        )  # fmt: skip
+
+
+def test_monitoring_validation_without_photos_is_refused(photos, tmp_path):
+    with pytest.raises(ValueError, match="--monitor train"):
+        train(TINY, [photos["train"]], tmp_path / "run", progress=False)
+
+
+def test_training_loss_can_choose_the_best_model(photos, tmp_path):
+    settings = dataclasses.replace(TINY, monitor="train")
+    result = train(settings, [photos["train"]], tmp_path / "run", progress=False)
+    assert result.best.exists()
+
+
+def test_broken_photo_is_named_with_the_cure(photos, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "good.png").write_bytes((photos["train"] / "00.png").read_bytes())
+    (tmp_path / "set" / "torn.png").write_bytes((photos["train"] / "01.png").read_bytes()[:200])
+    with pytest.raises(ValueError, match="zcolor pack"):
+        train(TINY, [tmp_path / "set"], tmp_path / "run", val=[photos["val"]], progress=False)
+
+
+def test_degradation_reaches_the_network_and_not_the_targets(photos, tmp_path, monkeypatch):
+    seen = []
+    to_device = loop.to_device
+
+    def spy(batch, device):
+        lightness, ab = to_device(batch, device)
+        seen.append((lightness.max().item(), ab.abs().max().item()))
+        return lightness, ab
+
+    monkeypatch.setattr(loop, "to_device", spy)
+    run(photos, tmp_path / "run", minutes=0, degrade=lambda crop, _rng: np.zeros_like(crop))
+    lightness, ab = seen[0]
+    assert lightness == pytest.approx(0, abs=1e-4)
+    assert ab > 20

@@ -1,0 +1,328 @@
+"""Counting the colours of photographs over the cells of an ab grid.
+
+The photographs are counted in a stream by threads, in whole numbers only: the ab of every block of
+stride x stride pixels is averaged, rounded to thousandths and put into its cell. Whole numbers
+add up to the same whatever the order, so the number of threads changes nothing, and an interrupted
+count continues where it stood.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from zcolor.lab import rgb_to_lab
+from zcolor.quantizer import AbGrid
+from zcolor.settings import PriorSettings
+from zcolor.training.dataset import LoosePhotos, Photos, Rgb8
+
+logger = logging.getLogger(__name__)
+
+Int64s = npt.NDArray[np.int64]
+
+# Colours are counted and summed in whole thousandths of an ab unit, far below what an eye can see.
+MILLI = 1000
+# Photos a thread takes at a time, and photos after which the state is saved.
+_PHOTOS_A_TASK = 32
+_PHOTOS_A_SAVE = 2048
+# Pixels of a photo that are float at once; larger photos are converted in bands of rows.
+_PIXELS_AT_ONCE = 1 << 18
+# What a damaged file or archive raises when it is read.
+_READ_ERRORS = (
+    ValueError,
+    OSError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    cv2.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ColorCounts:
+    """What a set of photographs adds up to; sums of these are exact."""
+
+    counts: Int64s
+    """(q,) blocks in each cell."""
+    milli_sums: Int64s
+    """(q, 2) sum of their ab, in thousandths."""
+    photos_per_cell: Int64s
+    """(q,) photos that have at least one block in the cell."""
+    n_photos: int = 0
+    """Photos counted."""
+    broken: tuple[tuple[int, str], ...] = ()
+    """Index of, and what is wrong with, the photos that could not be counted."""
+
+    @classmethod
+    def empty(cls, n_bins: int) -> ColorCounts:
+        """Nothing counted yet, over `n_bins` cells."""
+        zeros = np.zeros(n_bins, dtype=np.int64)
+        return cls(zeros, np.zeros((n_bins, 2), dtype=np.int64), zeros)
+
+    @classmethod
+    def broken_photo(cls, n_bins: int, index: int, error: Exception) -> ColorCounts:
+        """One photo that could not be counted."""
+        reason = f"{type(error).__name__}: {error}"
+        return dataclasses.replace(cls.empty(n_bins), broken=((index, reason),))
+
+    @property
+    def n_done(self) -> int:
+        """Photos dealt with, the broken ones included."""
+        return self.n_photos + len(self.broken)
+
+    def __add__(self, other: ColorCounts) -> ColorCounts:
+        return ColorCounts(
+            self.counts + other.counts,
+            self.milli_sums + other.milli_sums,
+            self.photos_per_cell + other.photos_per_cell,
+            self.n_photos + other.n_photos,
+            self.broken + other.broken,
+        )
+
+
+def count_photo(rgb: Rgb8, grid: AbGrid, *, size: int = 0, stride: int = 4) -> ColorCounts:
+    """Count the colours of one photograph.
+
+    Parameters
+    ----------
+    rgb
+        (h, w, 3) uint8 sRGB.
+    grid
+        The cells.
+    size
+        Short side, in pixels, to shrink to first (by area); 0 and smaller photos: as it is.
+    stride
+        ab is averaged over blocks of stride x stride pixels, which begin at the top left; rows and
+        columns at the end that fill no block are left out.
+
+    Returns
+    -------
+    The counts of this photo. ab is rounded to thousandths before it is put into a cell, so that
+    greys, which lie on the corner of four cells, do not fall at random.
+
+    Raises
+    ------
+    ValueError
+        If the photo is smaller than one block.
+    """
+    scale = size / min(rgb.shape[:2])
+    if 0 < scale < 1:
+        to = [max(1, round(side * scale)) for side in rgb.shape[1::-1]]
+        rgb = cv2.resize(rgb, to, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    height, width = rgb.shape[:2]
+    if min(height, width) < stride:
+        raise ValueError(
+            f"a photo of {height} x {width} pixels is smaller than one block of {stride} x "
+            f"{stride}; use a smaller stride"
+        )
+    rows = max(1, _PIXELS_AT_ONCE // (width * stride)) * stride
+    last = height - height % stride
+    cells, milli = zip(
+        *(_cells_of(rgb[top : min(top + rows, last)], grid, stride) for top in range(0, last, rows))
+    )
+    cell = np.concatenate(cells)  # (m,)
+    ab = np.concatenate(milli)  # (m, 2)
+    counts = np.bincount(cell, minlength=grid.n_bins)
+    # bincount sums in float64, which is exact for whole numbers up to 2^53: 8e10 blocks.
+    sums = [np.bincount(cell, weights=channel, minlength=grid.n_bins) for channel in ab.T]
+    return ColorCounts(
+        counts.astype(np.int64),
+        np.stack(sums, axis=1).astype(np.int64),
+        (counts > 0).astype(np.int64),
+        n_photos=1,
+    )
+
+
+def _cells_of(rgb: Rgb8, grid: AbGrid, stride: int) -> tuple[Int64s, Int64s]:
+    """Cell (m,) and ab in thousandths (m, 2) of the m blocks of a band of rows."""
+    pixels = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))
+    ab = rgb_to_lab(pixels[None].float() / 255)[:, 1:]  # (1, 2, h, w)
+    milli = (F.avg_pool2d(ab, stride) * MILLI).round()
+    cell = grid.encode(milli / MILLI)
+    return cell.flatten().numpy(), milli[0].flatten(1).t().long().numpy()
+
+
+def count_colors(
+    photos: Photos,
+    settings: PriorSettings | None = None,
+    *,
+    grid: AbGrid | None = None,
+    start: ColorCounts | None = None,
+    save: Callable[[ColorCounts], None] | None = None,
+    progress: bool = True,
+) -> ColorCounts:
+    """Count the colours of photographs, in a stream and in parallel.
+
+    Photos that cannot be read are skipped and listed in the log and in the result.
+
+    Parameters
+    ----------
+    photos
+        The photographs.
+    settings
+        `size`, `stride`, `jobs` and, without a grid, `bins` and `range` are used.
+    grid
+        The cells; None makes the regular grid of the settings.
+    start
+        What was counted before, of the photos that come first; they are not read again.
+    save
+        Called with what has been counted so far every 2,048 photos and at an interrupt.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    The counts, the same whatever the number of threads.
+
+    Raises
+    ------
+    ValueError
+        If not a single photo could be counted.
+    """
+    settings = settings or PriorSettings()
+    grid = grid or AbGrid(settings.bins, *settings.range)
+    total = start or ColorCounts.empty(grid.n_bins)
+    n = len(photos)
+
+    def task(first: int) -> ColorCounts:
+        return _count_some(photos, range(first, min(first + _PHOTOS_A_TASK, n)), grid, settings)
+
+    bar = tqdm(total=n, initial=total.n_done, desc="count", unit="photo", disable=not progress)
+    with bar, _counting_threads(settings.jobs) as pool:
+        try:
+            # A span at a time, so that the threads never run far ahead of what is saved.
+            while total.n_done < n:
+                span = range(total.n_done, min(total.n_done + _PHOTOS_A_SAVE, n), _PHOTOS_A_TASK)
+                for part in pool.map(task, span):
+                    total += part
+                    bar.update(part.n_done)
+                if save is not None:
+                    save(total)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            if save is not None:
+                save(total)
+            raise
+    _report_broken(photos, total)
+    return total
+
+
+@contextmanager
+def _counting_threads(jobs: int) -> Iterator[ThreadPoolExecutor]:
+    """Make threads in which torch uses one core each.
+
+    Photos are small: splitting the arithmetic of one over cores costs more than it gives, and
+    would let the last bits depend on the number of cores.
+    """
+    before = torch.get_num_threads()
+    jobs = jobs or os.cpu_count() or 1
+    try:
+        with ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)
+
+
+def _count_some(
+    photos: Photos, indices: range, grid: AbGrid, settings: PriorSettings
+) -> ColorCounts:
+    total = ColorCounts.empty(grid.n_bins)
+    for index in indices:
+        try:
+            rgb = photos.read(index)
+        except _READ_ERRORS as error:
+            part = ColorCounts.broken_photo(grid.n_bins, index, error)
+        else:
+            try:
+                part = count_photo(rgb, grid, size=settings.size, stride=settings.stride)
+            except ValueError as error:
+                part = ColorCounts.broken_photo(grid.n_bins, index, error)
+        total += part
+    return total
+
+
+def _report_broken(photos: Photos, total: ColorCounts) -> None:
+    for index, reason in total.broken:
+        named = photos.entries[index].name if isinstance(photos, LoosePhotos) else f"photo {index}"
+        logger.warning("left out %s: %s", named, reason)
+    if total.broken:
+        logger.warning("%d of %d photos were left out", len(total.broken), total.n_done)
+    if total.n_photos == 0:
+        raise ValueError(
+            f"none of the {total.n_done} photos could be counted; the first: {total.broken[0][1]}"
+            if total.broken
+            else "there are no photos to count; name another folder, archive, pack or split"
+        )
+
+
+@contextmanager
+def whole_or_not(path: Path) -> Iterator[str]:
+    """Give a temporary name beside `path`, and rename it once it is written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".new")
+    os.close(handle)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_state(path: Path, job: dict[str, Any], counted: ColorCounts) -> None:
+    """Write what was counted of a job, which is a description of photos and settings in JSON."""
+    job = {**job, "n_counted": counted.n_photos, "broken": counted.broken}
+    with whole_or_not(path) as temporary, open(temporary, "wb") as file:
+        np.savez(
+            file,
+            job=json.dumps(job),
+            counts=counted.counts,
+            milli_sums=counted.milli_sums,
+            photos_per_cell=counted.photos_per_cell,
+        )
+
+
+def read_state(path: Path, job: dict[str, Any]) -> ColorCounts | None:
+    """Read how far an interrupted count of the same job came; None where there is none."""
+    if not path.is_file():
+        return None
+    try:
+        # np.load leaves a damaged file open that it opened itself.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as state:
+            found = json.loads(str(state["job"]))
+            counted = ColorCounts(
+                state["counts"],
+                state["milli_sums"],
+                state["photos_per_cell"],
+                n_photos=found.pop("n_counted"),
+                broken=tuple((index, reason) for index, reason in found.pop("broken")),
+            )
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        logger.warning("%s cannot be read (%s); counting begins anew", path, error)
+        return None
+    if found != job:
+        logger.warning("%s is of other photos or settings; counting begins anew", path)
+        return None
+    logger.info("continuing after %d photos (%s)", counted.n_done, path)
+    return counted

@@ -1,0 +1,217 @@
+"""Photographs for training, read by index: from files and archives, packs, or memory.
+
+Everything that yields training photographs is a `Photos`: it has a length, and `read(index)`
+gives one photograph as (h, w, 3) uint8 RGB. Any number of threads may read at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from zcolor.files import read_image
+from zcolor.training.packfile import PACK_SUFFIXES, PackedPhotos, Split
+from zcolor.training.sources import (
+    PhotoEntry,
+    Rgb8,
+    combined_hash,
+    content_hash,
+    find_photos,
+    to_rgb8,
+)
+
+# What training needs of photographs comes from here, wherever it is written.
+__all__ = [
+    "CachedPhotos",
+    "JoinedPhotos",
+    "LoosePhotos",
+    "PackedPhotos",
+    "Photos",
+    "Rgb8",
+    "Split",
+    "find_photos",
+    "open_photos",
+]
+
+# Photographs in one array of the cache.
+_CHUNK_PHOTOS = 1024
+
+
+class Photos(Protocol):
+    """Photographs that can be read by index, by any number of threads at once."""
+
+    def __len__(self) -> int:
+        """Return the number of photographs."""
+        ...
+
+    def read(self, index: int) -> Rgb8:
+        """Return photograph `index` as (h, w, 3) uint8 RGB."""
+        ...
+
+    @property
+    def data_hash(self) -> str:
+        """A SHA-256 that names this set of photographs, whatever their order."""
+        ...
+
+
+class LoosePhotos:
+    """Photographs in files and archives, decoded when asked for.
+
+    Parameters
+    ----------
+    entries
+        What `find_photos` found.
+    """
+
+    def __init__(self, entries: Sequence[PhotoEntry]) -> None:
+        self.entries = list(entries)
+
+    def __len__(self) -> int:
+        """Return the number of photographs."""
+        return len(self.entries)
+
+    def read(self, index: int) -> Rgb8:
+        """Return photograph `index` as (h, w, 3) uint8 RGB, upright and in sRGB.
+
+        Raises
+        ------
+        ValueError
+            If it is no readable image (zcolor.files says why).
+        """
+        return to_rgb8(read_image(self.entries[index].read_bytes()).pixels)
+
+    @property
+    def data_hash(self) -> str:
+        """A SHA-256 over the contents of all photographs; reads them all."""
+        return combined_hash([content_hash(entry.read_bytes()) for entry in self.entries])
+
+
+class JoinedPhotos:
+    """Several `Photos` one after the other, as one.
+
+    Parameters
+    ----------
+    parts
+        At least one.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+
+    def __init__(self, parts: Sequence[Photos]) -> None:
+        if not parts:
+            raise ValueError("there is nothing to join; give at least one set of photographs")
+        self.parts = list(parts)
+        self._ends = np.cumsum([len(part) for part in self.parts])
+
+    def __len__(self) -> int:
+        """Return the number of photographs."""
+        return int(self._ends[-1])
+
+    def read(self, index: int) -> Rgb8:
+        """Return photograph `index` as (h, w, 3) uint8 RGB.
+
+        Raises
+        ------
+        IndexError
+            If there is no such photograph.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"photo {index} of {len(self)} does not exist")
+        part = int(np.searchsorted(self._ends, index, side="right"))
+        return self.parts[part].read(index - int(self._ends[part] - len(self.parts[part])))
+
+    @property
+    def data_hash(self) -> str:
+        """A SHA-256 over those of the parts."""
+        return combined_hash([part.data_hash.encode() for part in self.parts])
+
+
+class CachedPhotos:
+    """Photographs decoded once into memory.
+
+    Parameters
+    ----------
+    photos
+        What to decode.
+    jobs
+        Threads that decode.
+    progress
+        Show a progress bar.
+    """
+
+    def __init__(self, photos: Photos, *, jobs: int = 2, progress: bool = True) -> None:
+        self.data_hash = photos.data_hash
+        shapes: list[tuple[int, int]] = []
+        # A few large arrays, not one for each photo, and none that has to grow.
+        chunks: list[npt.NDArray[np.uint8]] = []
+        with ThreadPoolExecutor(max(1, jobs)) as pool:
+            bar = tqdm(total=len(photos), desc="decode", unit="photo", disable=not progress)
+            for start in range(0, len(photos), _CHUNK_PHOTOS):
+                stop = min(start + _CHUNK_PHOTOS, len(photos))
+                decoded = list(pool.map(photos.read, range(start, stop)))
+                shapes += [(rgb.shape[0], rgb.shape[1]) for rgb in decoded]
+                chunks.append(np.concatenate([rgb.reshape(-1) for rgb in decoded]))
+                bar.update(stop - start)
+            bar.close()
+        self._shapes = shapes
+        self._chunks = chunks
+        sizes = np.array([h * w * 3 for h, w in shapes], dtype=np.int64)
+        parts = np.split(sizes, range(_CHUNK_PHOTOS, len(sizes), _CHUNK_PHOTOS))
+        # Where a photo starts within its own chunk.
+        self._starts = np.concatenate([np.cumsum(part) - part for part in parts])
+
+    def __len__(self) -> int:
+        """Return the number of photographs."""
+        return len(self._shapes)
+
+    def read(self, index: int) -> Rgb8:
+        """Return a view of photograph `index` as (h, w, 3) uint8 RGB; do not write to it."""
+        height, width = self._shapes[index]
+        start = int(self._starts[index])
+        chunk = self._chunks[index // _CHUNK_PHOTOS]
+        return chunk[start : start + height * width * 3].reshape(height, width, 3)
+
+
+def open_photos(sources: Sequence[str | os.PathLike[str]], split: Split = "all") -> Photos:
+    """Open packs (`.h5`), or images directly, as one set of photographs.
+
+    Parameters
+    ----------
+    sources
+        Packs and whatever `find_photos` takes.
+    split
+        The split of packs to take; images outside packs have none and are always taken.
+
+    Returns
+    -------
+    The photographs, packs first.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a source does not exist.
+    ValueError
+        If there is no photograph at all, or a pack is damaged.
+    """
+    packs = [source for source in sources if Path(source).suffix.lower() in PACK_SUFFIXES]
+    others = [source for source in sources if source not in packs]
+    parts: list[Photos] = [PackedPhotos(pack, split) for pack in packs]
+    if others:
+        parts.append(LoosePhotos(find_photos(others)))
+    photos = parts[0] if len(parts) == 1 else JoinedPhotos(parts)
+    if not len(photos):
+        raise ValueError(
+            f"the {split} split of {', '.join(map(str, sources))} is empty; "
+            "pack with other fractions or name another split"
+        )
+    return photos

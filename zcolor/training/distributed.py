@@ -1,0 +1,127 @@
+"""One process or many: what `torchrun` started, behind one small interface."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from zcolor.models.base import ColorNet
+
+
+@dataclass(frozen=True)
+class Crew:
+    """The processes that train together.
+
+    Attributes
+    ----------
+    rank, size
+        Which process this is, of how many.
+    device
+        Where it computes.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """True in the one process that validates, logs and writes files."""
+        return self.rank == 0
+
+    def wrap(self, net: ColorNet) -> nn.Module:
+        """Make gradients be averaged over the processes.
+
+        On CUDA batch norm sees the whole batch (SyncBatchNorm); on the CPU, which has no such
+        kernel, each process normalises with its own part.
+        """
+        if self.size == 1:
+            return net
+        if self.device.type == "cuda":
+            synced = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+            return nn.parallel.DistributedDataParallel(synced, device_ids=[self.device.index])
+        return nn.parallel.DistributedDataParallel(net)
+
+    def gradients(self, net: nn.Module, *, exchanged: bool) -> AbstractContextManager[None]:
+        """Exchange gradients in the backward pass of a batch's last part alone."""
+        if isinstance(net, nn.parallel.DistributedDataParallel) and not exchanged:
+            held: AbstractContextManager[None] = net.no_sync()
+            return held
+        return nullcontext()
+
+    def any(self, *, flag: bool) -> bool:
+        """Tell every process whether the flag is set in any of them."""
+        if self.size == 1:
+            return flag
+        flags = torch.tensor([float(flag)], device=self.device)
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        return bool(flags.item())
+
+    def share(self, value: float) -> float:
+        """Give every process the value of the leading one."""
+        if self.size == 1:
+            return value
+        values = torch.tensor([value], dtype=torch.float64, device=self.device)
+        dist.broadcast(values, src=0)
+        return float(values.item())
+
+    def close(self) -> None:
+        """Leave the group."""
+        if self.size > 1:
+            dist.destroy_process_group()
+
+
+def join_crew(device: str) -> Crew:
+    """Join the processes that `torchrun` started, or stand alone.
+
+    Parameters
+    ----------
+    device
+        `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+
+    Raises
+    ------
+    ValueError
+        If the device is not there.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0"))
+    chosen = pick_device(device)
+    if size > 1:
+        if chosen.type == "cuda":
+            chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            torch.cuda.set_device(chosen)
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    return Crew(rank, size, chosen)
+
+
+def pick_device(device: str) -> torch.device:
+    """Turn `auto` into CUDA, MPS or the CPU, and check that what was named is there.
+
+    Raises
+    ------
+    ValueError
+        If the device is not there.
+
+    Examples
+    --------
+    >>> pick_device("cpu")
+    device(type='cpu')
+    """
+    has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return torch.device(next((name for name, there in has.items() if there), "cpu"))
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device must be auto, cpu, cuda, cuda:N or mps, got {device!r}"
+        ) from error
+    if not has.get(chosen.type, chosen.type == "cpu"):
+        raise ValueError(f"device {device!r} is not available here; use 'auto' or 'cpu'")
+    return chosen

@@ -1,0 +1,150 @@
+"""Batches for training: the order of the photos, decoding in threads, prefetching.
+
+A run is one long list of photos: photo number `s` belongs to epoch `s // n` and is found through
+that epoch's own shuffle. So the number of photos seen is all that resuming needs to know.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from zcolor.training.augment import Augmenter, Sample
+from zcolor.training.dataset import Photos
+
+# Batches that are prepared ahead of the one in use.
+_AHEAD = 3
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step of one process learns from."""
+
+    target: Tensor
+    """(n, 3, crop, crop) uint8 RGB: the colours."""
+    source: Tensor
+    """(n, 3, crop, crop) uint8 RGB: what the lightness is taken from; `target` if not degraded."""
+    end: int
+    """Photos seen, over all processes, once this batch is done."""
+
+
+def epoch_order(n: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    """Shuffle the photos of an epoch.
+
+    Examples
+    --------
+    >>> sorted(epoch_order(4, seed=0, epoch=1).tolist())
+    [0, 1, 2, 3]
+    """
+    return np.random.default_rng((seed, epoch)).permutation(n)
+
+
+class BatchLoader:
+    """Yields the batches of one process, from any place of the run.
+
+    Parameters
+    ----------
+    photos
+        The training photographs.
+    augmenter
+        Cuts one example of a photo.
+    batch
+        Photos a step, over all processes and parts.
+    part, parts
+        Which of `parts` equal parts of every batch this loader yields.
+    jobs
+        Threads that decode and augment.
+    seed
+        Seed of the order.
+    """
+
+    def __init__(
+        self,
+        photos: Photos,
+        augmenter: Augmenter,
+        *,
+        batch: int,
+        part: int = 0,
+        parts: int = 1,
+        jobs: int = 2,
+        seed: int = 0,
+    ) -> None:
+        if batch % parts:
+            raise ValueError(
+                f"batch ({batch}) must be a multiple of the {parts} parts it is cut in"
+            )
+        self.photos = photos
+        self.augmenter = augmenter
+        self.batch = batch
+        self.part, self.parts = part, parts
+        self.jobs = max(1, jobs)
+        self.seed = seed
+        self._order = lru_cache(maxsize=2)(
+            lambda epoch: epoch_order(len(photos), seed, epoch)  # two epochs meet in a batch
+        )
+
+    def batches(self, seen: int, crop_at: Callable[[int], int]) -> Generator[Batch, None, None]:
+        """Yield batches without end.
+
+        Parameters
+        ----------
+        seen
+            Photos seen before the first of them, over all processes.
+        crop_at
+            Side of the crops as a function of the photos seen.
+
+        Raises
+        ------
+        ValueError
+            If a photo cannot be decoded; its place in the set is named.
+        """
+        waiting: deque[tuple[int, list[Future[Sample]]]] = deque()
+        with ThreadPoolExecutor(self.jobs, thread_name_prefix="zcolor-load") as pool:
+            try:
+                while True:
+                    while len(waiting) <= _AHEAD:
+                        crop = crop_at(seen)
+                        share = self.batch // self.parts
+                        first = seen + self.part * share
+                        tasks = [
+                            pool.submit(self._sample, number, crop)
+                            for number in range(first, first + share)
+                        ]
+                        seen += self.batch
+                        waiting.append((seen, tasks))
+                    end, tasks = waiting.popleft()
+                    yield _join([task.result() for task in tasks], end)
+            finally:
+                for _, tasks in waiting:
+                    for task in tasks:
+                        task.cancel()
+
+    def _sample(self, number: int, crop: int) -> Sample:
+        epoch, place = divmod(number, len(self.photos))
+        index = int(self._order(epoch)[place])
+        try:
+            rgb = self.photos.read(index)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"training photo {index} cannot be read ({error}); make a pack with `zcolor pack`, "
+                "which drops and lists broken photos"
+            ) from error
+        return self.augmenter(rgb, crop, epoch, index)
+
+
+def _join(samples: list[Sample], end: int) -> Batch:
+    def tensor(pictures: list[npt.NDArray[np.uint8]]) -> Tensor:
+        return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+
+    target = tensor([sample.target for sample in samples])
+    degraded = any(sample.source is not sample.target for sample in samples)
+    source = tensor([sample.source for sample in samples]) if degraded else target
+    return Batch(target, source, end)

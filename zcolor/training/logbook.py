@@ -1,0 +1,116 @@
+"""What a training run writes down for people: a log, TensorBoard scalars, curves, pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zcolor.files import write_image
+
+logger = logging.getLogger(__name__)
+
+# The curves that are drawn, a panel each: its title and the names in the log.
+_PANELS = (
+    ("weighted loss", ("total", "val_loss")),
+    ("cross-entropy", ("cross_entropy", "val_cross_entropy")),
+    ("top-1 cell accuracy", ("top1", "val_top1")),
+    ("AuC raw, %", ("val_auc_raw",)),
+    ("AuC rebalanced, %", ("val_auc_rebalanced",)),
+    ("learning rate", ("lr",)),
+)
+
+# Size of the figure of curves, in inches.
+_WIDTH, _HEIGHT = 12, 7
+
+
+class Logbook:
+    """Writes `log.jsonl`, `tensorboard/`, `curves.png` and `sheets/` of a run's folder.
+
+    Parameters
+    ----------
+    folder
+        The run's folder; it is made.
+    seen
+        Photos seen when the run goes on; later entries of the log are of a leg that was lost,
+        and dropped.
+    """
+
+    def __init__(self, folder: Path, *, seen: int = 0) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._log = folder / "log.jsonl"
+        self.records: list[dict[str, Any]] = []
+        if self._log.exists() and seen:
+            lines = self._log.read_text(encoding="utf-8").splitlines()
+            self.records = [r for r in map(json.loads, lines) if r["seen"] <= seen]
+        _replace_text(self._log, "".join(json.dumps(r) + "\n" for r in self.records))
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            logger.warning("no TensorBoard scalars: install zcolor[train] to have them")
+            self._board = None
+        else:
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=seen or None)
+
+    def write(self, seen: int, values: Mapping[str, float]) -> None:
+        """Add an entry: values by name, at so many photos seen."""
+        record = {"seen": seen, **values}
+        self.records.append(record)
+        with self._log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, seen)
+
+    def draw_curves(self) -> None:
+        """Draw every curve so far into `curves.png`."""
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            logger.warning("no curves.png: install zcolor[train] to have it")
+            return
+        figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
+        for panel, (title, names) in zip(figure.subplots(2, 3).flat, _PANELS, strict=True):
+            for name in names:
+                points = [(r["seen"], r[name]) for r in self.records if name in r]
+                if points:
+                    marker = "." if name.startswith("val_") else None
+                    panel.plot(*zip(*points, strict=True), label=name, marker=marker, linewidth=1)
+            panel.set_title(title)
+            panel.set_xlabel("photos seen")
+            panel.grid(alpha=0.3)
+            if panel.lines:
+                panel.legend(fontsize="small")
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="rgba")
+        height, width = (round(inches * figure.dpi) for inches in (_HEIGHT, _WIDTH))
+        pixels = np.frombuffer(drawn.getvalue(), np.uint8).reshape(height, width, 4)
+        write_image(self.folder / "curves.png", pixels[:, :, :3])
+
+    def save_sheet(self, seen: int, sheet: npt.NDArray[np.uint8]) -> None:
+        """Write a picture sheet, (h, w, 3) uint8 RGB, into `sheets/`."""
+        folder = self.folder / "sheets"
+        folder.mkdir(exist_ok=True)
+        write_image(folder / f"seen-{seen:09d}.png", sheet)
+
+    def close(self) -> None:
+        """Flush what TensorBoard still holds."""
+        if self._board is not None:
+            self._board.close()
+
+
+def _replace_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(temporary, path)

@@ -1,0 +1,372 @@
+"""Train a network: every step of it, from the first photo to the best checkpoint.
+
+A run lives in one folder: `last.safetensors` (the whole state; `resume` goes on from it),
+`best.safetensors` (the weights to use, float16), `settings.json`, `log.jsonl`, `curves.png`,
+`sheets/`, `tensorboard/` and `priors.h5`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from zcolor.models.base import ColorNet
+from zcolor.registry import save_model
+from zcolor.settings import DecodeSettings, TrainSettings
+from zcolor.training.assemble import make_loaders, make_network, open_val, priors_of
+from zcolor.training.augment import Degradation
+from zcolor.training.dataset import CachedPhotos, open_photos
+from zcolor.training.distributed import Crew, join_crew
+from zcolor.training.loader import Batch
+from zcolor.training.logbook import Logbook
+from zcolor.training.schedule import Schedule
+from zcolor.training.state import read_state, write_state
+from zcolor.training.step import LossWindow, make_average, make_optimizer, noted_signals, to_device
+from zcolor.training.validate import picture_sheet, validate
+
+logger = logging.getLogger(__name__)
+
+Sources = Sequence[str | os.PathLike[str]]
+STATE_FILE = "last.safetensors"
+BEST_FILE = "best.safetensors"
+# Steps between two entries of the log, and between two looks for NaN.
+_LOG_STEPS = 20
+# Photographs on every picture sheet.
+_SHEET_PHOTOS = 8
+
+
+class TrainingDivergedError(RuntimeError):
+    """The loss or the gradient became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a leg of training ended."""
+
+    reason: Literal["done", "minutes", "interrupted"]
+    """`done`: all photos seen; `minutes`: the leg's time is spent; `interrupted`: by a signal."""
+    seen: int
+    """Photos seen, over all legs."""
+    losses: tuple[float, ...]
+    """The weighted loss of every step of this leg."""
+    state: Path
+    """What the next leg resumes from."""
+    best: Path
+    """The best weights so far; missing while nothing was validated."""
+
+
+def train(
+    settings: TrainSettings,
+    data: Sources,
+    out: str | os.PathLike[str],
+    *,
+    val: Sources = (),
+    priors: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    minutes: float | None = None,
+    degrade: Degradation | None = None,
+    progress: bool = True,
+    command: str = "",
+) -> TrainResult:
+    """Train the classifier on photographs, one leg at a time.
+
+    Parameters
+    ----------
+    settings
+        Everything that decides the result.
+    data
+        Packs (their `train` split) or images.
+    out
+        The run's folder.
+    val
+        Packs or images to validate on; without them the `val` split of the packs in `data`.
+    priors
+        The priors of the training photographs; without them they are counted first.
+    resume
+        Go on from `last.safetensors` exactly where it was written.
+    minutes
+        End this leg after so many minutes, with a checkpoint; None goes on to the end.
+    degrade
+        A change of the input alone (old film), applied to each example.
+    progress
+        Show progress bars.
+    command
+        What was typed, for the record.
+
+    Returns
+    -------
+    How it ended and where the files are.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder holds a run and `resume` is not set.
+    ValueError
+        If the settings, the data or the priors do not fit together.
+    TrainingDivergedError
+        If the loss became NaN; the last good checkpoint is named.
+    """
+    folder = Path(out)
+    _check_folder(folder, resume=resume)
+    crew = join_crew(settings.device)
+    try:
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        trainer = _Trainer(
+            settings, data, folder, val, priors, degrade, command, crew, progress=progress
+        )
+        return trainer.run(resume=resume, minutes=minutes)
+    finally:
+        crew.close()
+
+
+def _check_folder(folder: Path, *, resume: bool) -> None:
+    has_state = (folder / STATE_FILE).exists()
+    if has_state and not resume:
+        raise FileExistsError(
+            f"{folder} holds a training run already; go on with --resume, or choose another folder"
+        )
+    if resume and not has_state:
+        raise FileNotFoundError(f"there is no {STATE_FILE} in {folder} to resume from")
+
+
+class _Trainer:
+    """One leg of a run: everything that `train` needs, by name."""
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        data: Sources,
+        folder: Path,
+        val: Sources,
+        priors: str | os.PathLike[str] | None,
+        degrade: Degradation | None,
+        command: str,
+        crew: Crew,
+        *,
+        progress: bool,
+    ) -> None:
+        self.settings, self.folder, self.crew = settings, folder, crew
+        self.command, self.progress = command, progress and crew.leads
+        folder.mkdir(parents=True, exist_ok=True)
+        self.priors = priors_of(data, priors, folder, crew, progress=self.progress)
+        photos = open_photos(data, "train")
+        self.data_hash, self.n_photos = photos.data_hash, len(photos)
+        self.val = open_val(data, val)
+        if settings.monitor == "val" and self.val is None:
+            raise ValueError(
+                "there are no validation photos: give some with --val, pack with a val share, "
+                "or choose the best model by --monitor train"
+            )
+        if settings.cache:
+            photos = CachedPhotos(photos, jobs=settings.jobs, progress=self.progress)
+        self.loaders = make_loaders(photos, settings, crew, degrade)
+        self._build()
+
+    def _build(self) -> None:
+        """Make the network, its running mean, the optimizer and the schedule."""
+        s = self.settings
+        self.net: ColorNet = make_network(self.priors, s, self.crew.device)
+        self.average = make_average(self.net, s.ema) if s.ema else None
+        self.optimizer = make_optimizer(self.net, s)
+        self.schedule = Schedule(s)
+        self.parallel = self.crew.wrap(self.net)
+        self.seen = self.step = 0
+        self.spent_s = 0.0  # over all legs
+        self.best = self.train_loss = math.inf
+        self.losses: list[float] = []
+
+    def run(self, *, resume: bool, minutes: float | None) -> TrainResult:
+        """Train until the photos, the minutes or the user's patience are spent."""
+        s = self.settings
+        if resume:
+            self._resume()
+        if self.crew.leads:
+            self.logbook = Logbook(self.folder, seen=self.seen)
+            settings_text = json.dumps(dataclasses.asdict(s), indent=2)
+            (self.folder / "settings.json").write_text(settings_text + "\n", encoding="utf-8")
+        start, earlier = time.monotonic(), self.spent_s
+        saved = start
+        epoch_photos = s.epoch_photos or self.n_photos
+        streams = [loader.batches(self.seen, self.schedule.crop) for loader in self.loaders]
+        reason: Literal["done", "minutes", "interrupted"] = "done"
+        window = LossWindow()
+        bar = tqdm(
+            total=s.photos, initial=self.seen, unit="photo", desc="train", disable=not self.progress
+        )
+        with noted_signals() as stop, bar:
+            while self.seen < s.photos:
+                before = self.seen
+                window.add(self._step([next(stream) for stream in streams]))
+                bar.update(self.seen - before)
+                self.spent_s = earlier + time.monotonic() - start
+                if self.step % _LOG_STEPS == 0:
+                    self._log(window, bar)
+                epoch_ends = self.seen // epoch_photos > before // epoch_photos
+                if epoch_ends or self.seen >= s.photos:
+                    self._log(window, bar)
+                    self._epoch_end()
+                elif (time.monotonic() - saved) > 60 * s.checkpoint_minutes:
+                    self._log(window, bar)
+                    self._save()
+                    saved = time.monotonic()
+                spent = minutes is not None and time.monotonic() - start > 60 * minutes
+                if self.crew.any(flag=bool(stop) or spent):
+                    reason = "interrupted" if self.crew.any(flag=bool(stop)) else "minutes"
+                    break
+            self._log(window, bar)
+            self._save()
+        for stream in streams:
+            stream.close()
+        if self.crew.leads:
+            self.logbook.draw_curves()
+            self.logbook.close()
+        reason = "done" if self.seen >= s.photos else reason
+        state, best = self.folder / STATE_FILE, self.folder / BEST_FILE
+        return TrainResult(reason, self.seen, tuple(self.losses), state, best)
+
+    def _step(self, batches: list[Batch]) -> dict[str, Tensor]:
+        """Learn from one batch, in as many parts as the settings say."""
+        s, device = self.settings, self.crew.device
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.lr(self.seen)
+        self.parallel.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = {}
+        for i, batch in enumerate(batches):
+            lightness, ab = to_device(batch, device)
+            with self.crew.gradients(self.parallel, exchanged=i == len(batches) - 1):
+                with torch.autocast(device.type, torch.bfloat16, enabled=s.bf16):
+                    output = self.parallel(lightness)
+                losses = self.net.loss(output, self.net.target(ab, lightness, None))
+                (losses["total"] / len(batches)).backward()
+            for name, value in losses.items():
+                sums[name] = sums.get(name, torch.zeros((), device=device)) + value.detach()
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), s.clip or math.inf)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.net)
+        self.seen = min(batches[0].end, self.settings.photos)
+        self.step += 1
+        means = {name: value / len(batches) for name, value in sums.items()}
+        return {**means, "grad_norm": norm.detach()}
+
+    def _log(self, window: LossWindow, bar: tqdm[Any]) -> None:
+        """Write the means since the last entry; stop at a NaN before anything is saved."""
+        if not window.steps:
+            return
+        means, totals = window.take()
+        self.losses += totals
+        self.train_loss = means["total"]
+        if self.crew.any(flag=not all(map(math.isfinite, means.values()))):
+            state = self.folder / STATE_FILE
+            good = f"the last good checkpoint is {state}" if state.exists() else "none was saved"
+            raise TrainingDivergedError(
+                f"the loss or the gradient became NaN or infinite near photo {self.seen:,} "
+                f"({means}); {good}; go on from it with a lower --lr"
+            )
+        if self.crew.leads:
+            rate = {"lr": self.schedule.lr(self.seen), "minutes": self.spent_s / 60}
+            self.logbook.write(
+                self.seen, {**means, **rate, "crop": float(self.schedule.crop(self.seen))}
+            )
+            bar.set_postfix(loss=f"{means['total']:.3f}", refresh=False)
+
+    def _epoch_end(self) -> None:
+        """Validate, draw, keep the best, save."""
+        s = self.settings
+        monitored = math.nan
+        if self.crew.leads:
+            net = self._averaged()
+            net.eval()
+            values = self._validate(net) if self.val is not None else {}
+            monitored = values["val_loss"] if s.monitor == "val" else self.train_loss
+            if monitored < self.best:
+                self.best = monitored
+                save_model(self.folder / BEST_FILE, net, self._provenance(values))
+            self.logbook.draw_curves()
+            net.train()
+        self.schedule.validated(self.crew.share(monitored))
+        self._save()
+
+    def _validate(self, net: ColorNet) -> dict[str, float]:
+        assert self.val is not None
+        s, device = self.settings, self.crew.device
+        n = min(s.val_photos or len(self.val), len(self.val))
+        # Spread over the whole set, which may be sorted by source.
+        indices = [i * len(self.val) // n for i in range(n)]
+        decode = DecodeSettings()
+        measured = validate(net, self.val, indices, decode, device=device, bf16=s.bf16)
+        values = {f"val_{k}": v for k, v in dataclasses.asdict(measured).items()}
+        self.logbook.write(self.seen, values)
+        shown = indices[:: max(1, n // _SHEET_PHOTOS)][:_SHEET_PHOTOS]
+        sheet = picture_sheet(net, self.val, shown, device=device, bf16=s.bf16)
+        self.logbook.save_sheet(self.seen, sheet)
+        return values
+
+    def _averaged(self) -> ColorNet:
+        """Return the running mean of the weights, or the weights themselves without one."""
+        net = self.net if self.average is None else self.average.module
+        assert isinstance(net, ColorNet)
+        return net
+
+    def _provenance(self, values: dict[str, float]) -> dict[str, Any]:
+        return {
+            "training": dataclasses.asdict(self.settings),
+            "provenance": {
+                "data_hash": self.data_hash,
+                "n_photos": self.n_photos,
+                "seen": self.seen,
+                "steps": self.step,
+                "seed": self.settings.seed,
+                "hours": round(self.spent_s / 3600, 3),
+                "command": self.command,
+                "torch": torch.__version__,
+                "metrics": {name: round(value, 4) for name, value in values.items()},
+            },
+        }
+
+    def _save(self) -> None:
+        if not self.crew.leads:
+            return
+        header = {
+            "settings": json.loads(json.dumps(dataclasses.asdict(self.settings))),
+            "data_hash": self.data_hash,
+            "seen": self.seen,
+            "step": self.step,
+            "spent_s": self.spent_s,
+            "best": None if math.isinf(self.best) else self.best,
+            "schedule": self.schedule.state(),
+        }
+        path = self.folder / STATE_FILE
+        write_state(path, self.net, self.average, self.optimizer, header)
+
+    def _resume(self) -> None:
+        path = self.folder / STATE_FILE
+        header = read_state(path, self.net, self.average, self.optimizer)
+        mine = json.loads(json.dumps(dataclasses.asdict(self.settings)))
+        # These change how a run is carried out, not what comes out of it.
+        free = {"device", "jobs", "threads", "cache", "checkpoint_minutes"}
+        changed = [k for k in mine if k not in free and mine[k] != header["settings"].get(k)]
+        if changed or header["data_hash"] != self.data_hash:
+            what = ", ".join(changed) if changed else "the training photographs"
+            raise ValueError(
+                f"cannot resume {path}: {what} differ from those of the run; "
+                "resume with the same settings and data, or start a new folder"
+            )
+        self.seen, self.step = int(header["seen"]), int(header["step"])
+        self.spent_s = float(header["spent_s"])
+        self.best = math.inf if header["best"] is None else float(header["best"])
+        self.schedule.restore(header["schedule"])

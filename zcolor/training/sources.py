@@ -1,0 +1,183 @@
+"""Photographs where they lie: found in folders, lists and archives, and named by their content."""
+
+from __future__ import annotations
+
+import functools
+import glob
+import hashlib
+import os
+import threading
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Rgb8 = npt.NDArray[np.uint8]  # (h, w, 3)
+# What Pillow and OpenCV both read and people keep photographs in.
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+
+
+@dataclass(frozen=True)
+class PhotoEntry:
+    """Where one photograph stands, without having read it."""
+
+    path: Path
+    """The image file, or the zip archive that holds it."""
+    member: str | None = None
+    """The member of the archive."""
+
+    @property
+    def name(self) -> str:
+        """A name for reports: the path, and the member where there is one."""
+        return str(self.path) if self.member is None else f"{self.path}!{self.member}"
+
+    @property
+    def label(self) -> str:
+        """The name of the folder that holds the photo; at the top of an archive, the archive's."""
+        if self.member is None:
+            return self.path.absolute().parent.name
+        return Path(self.member).parent.name or self.path.stem
+
+    def read_bytes(self) -> bytes:
+        """Read the encoded photograph.
+
+        Raises
+        ------
+        OSError
+            If it cannot be read.
+        zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError
+            If the archive is damaged, changed, encrypted, or compressed in an unknown way.
+        """
+        if self.member is None:
+            return self.path.read_bytes()
+        stat = self.path.stat()
+        archive, lock = _open_archive(self.path, (stat.st_size, stat.st_mtime_ns), os.getpid())
+        with lock:
+            return archive.read(self.member)
+
+
+@functools.lru_cache(maxsize=32)
+def _open_archive(
+    path: Path,
+    stamp: tuple[int, int],  # noqa: ARG001 - a changed archive is another one
+    process: int,  # noqa: ARG001 - a forked process must not share the position in the file
+) -> tuple[zipfile.ZipFile, threading.Lock]:
+    """Keep archives open: reading the directory of a large one takes longer than a photo."""
+    return zipfile.ZipFile(path), threading.Lock()
+
+
+def find_photos(sources: Sequence[str | os.PathLike[str]]) -> list[PhotoEntry]:
+    """Find the photographs of folders, globs, text lists and zip archives, without reading them.
+
+    Parameters
+    ----------
+    sources
+        Each one an image file, a folder (searched recursively), a zip archive, a `.txt` list (a
+        path a line, relative to the list; `#` starts a comment) or a glob pattern.
+
+    Returns
+    -------
+    The entries, each once, in the order of the sources and sorted by name within each.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a source does not exist or a pattern matches nothing.
+    ValueError
+        If no photograph is found at all, or an archive is damaged.
+    """
+    if not sources:
+        raise ValueError("no photographs were named; give folders, images, globs, zips or lists")
+    entries: dict[PhotoEntry, None] = {}
+    for source in sources:
+        entries.update(dict.fromkeys(_find_in(Path(source))))
+    if not entries:
+        raise ValueError(
+            f"no photographs in {', '.join(map(str, sources))}; "
+            f"known endings are {' '.join(sorted(IMAGE_SUFFIXES))}"
+        )
+    return list(entries)
+
+
+def _is_photo(name: str) -> bool:
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES and not Path(name).name.startswith(".")
+
+
+def _find_in(source: Path) -> Iterator[PhotoEntry]:
+    suffix = source.suffix.lower()
+    if source.is_dir():
+        for path in sorted(source.rglob("*")):
+            if path.is_file() and _is_photo(path.name):
+                yield PhotoEntry(path)
+    elif source.is_file() and suffix == ".zip":
+        try:
+            with zipfile.ZipFile(source) as archive:
+                names = sorted(archive.namelist())
+        except zipfile.BadZipFile as error:
+            raise ValueError(
+                f"{source} is no zip archive or was cut short ({error}); copy or download it again"
+            ) from error
+        yield from (PhotoEntry(source, name) for name in names if _is_photo(name))
+    elif source.is_file() and suffix == ".txt":
+        for line in source.read_text(encoding="utf-8").splitlines():
+            name = line.split("#", 1)[0].strip()
+            if name:
+                yield from _find_in(source.parent / name)
+    elif source.is_file():
+        yield PhotoEntry(source)
+    else:
+        matches = sorted(glob.glob(str(source), recursive=True))
+        if not matches:
+            raise FileNotFoundError(
+                f"{source} does not exist and matches nothing; give a folder, an image, a zip "
+                "archive, a .txt list or a glob pattern"
+            )
+        for match in map(Path, matches):
+            # What a pattern happens to match besides photographs was not meant.
+            if match.is_dir() or match.suffix.lower() == ".zip" or _is_photo(match.name):
+                yield from _find_in(match)
+
+
+def to_rgb8(pixels: npt.NDArray[np.uint8 | np.uint16]) -> Rgb8:
+    """Bring decoded pixels to 8-bit RGB; alpha is dropped.
+
+    Parameters
+    ----------
+    pixels
+        (h, w, c) uint8 or uint16, c = 1 (grey), 2 (grey, alpha), 3 or 4.
+
+    Returns
+    -------
+    (h, w, 3) uint8.
+
+    Examples
+    --------
+    >>> to_rgb8(np.full((1, 1, 1), 65535, dtype=np.uint16)).tolist()
+    [[[255, 255, 255]]]
+    """
+    color = pixels[:, :, :1] if pixels.shape[2] <= 2 else pixels[:, :, :3]
+    if color.dtype == np.uint16:
+        color = ((color.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(color, (*color.shape[:2], 3)), dtype=np.uint8)
+
+
+def content_hash(data: bytes) -> bytes:
+    """Return the first 16 bytes of the SHA-256 of a file's content: what names a photograph."""
+    return hashlib.sha256(data).digest()[:16]
+
+
+def combined_hash(hashes: Sequence[bytes]) -> str:
+    """Hash a set of hashes, whatever their order.
+
+    Examples
+    --------
+    >>> combined_hash([b"a", b"b"]) == combined_hash([b"b", b"a"])
+    True
+    """
+    digest = hashlib.sha256()
+    for part in sorted(hashes):
+        digest.update(part)
+    return digest.hexdigest()
