@@ -24,6 +24,8 @@ class ColorNet(nn.Module, ABC):
     ----------
     working_size : int
         Side in pixels of the square whose area photos are brought to.
+    decode : DecodeSettings
+        How the model decodes unless told otherwise; changes nothing in families that do not.
     clip_length : int
         Frames read at once: 1 for photographs.
     optimizer_defaults : dict
@@ -31,6 +33,7 @@ class ColorNet(nn.Module, ABC):
     """
 
     working_size: int = 128
+    decode: DecodeSettings = DecodeSettings()
     clip_length: ClassVar[int] = 1
     optimizer_defaults: ClassVar[Mapping[str, Any]] = {}
 

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import nn
 
 from zcolor.models.base import ColorNet
+from zcolor.registry import pick_device
 
 
 @dataclass(frozen=True)
@@ -98,30 +99,3 @@ def join_crew(device: str) -> Crew:
             torch.cuda.set_device(chosen)
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     return Crew(rank, size, chosen)
-
-
-def pick_device(device: str) -> torch.device:
-    """Turn `auto` into CUDA, MPS or the CPU, and check that what was named is there.
-
-    Raises
-    ------
-    ValueError
-        If the device is not there.
-
-    Examples
-    --------
-    >>> pick_device("cpu")
-    device(type='cpu')
-    """
-    has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device == "auto":
-        return torch.device(next((name for name, there in has.items() if there), "cpu"))
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(
-            f"device must be auto, cpu, cuda, cuda:N or mps, got {device!r}"
-        ) from error
-    if not has.get(chosen.type, chosen.type == "cpu"):
-        raise ValueError(f"device {device!r} is not available here; use 'auto' or 'cpu'")
-    return chosen

@@ -1,0 +1,95 @@
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zcolor.apps import demo
+from zcolor.apps.demo import SAMPLES, draw_sheet, make_demo
+from zcolor.photo import read_photo
+
+
+def test_samples_of_the_source_tree():
+    photos = sorted(SAMPLES.iterdir())
+    table = (SAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `([\w-]+\.jpg)` \|", table, re.M) != []
+    # Every sample is listed with its source and licence, and nothing else is.
+    assert sorted(re.findall(r"^\| `([\w-]+\.jpg)` \|", table, re.M)) == [p.name for p in photos]
+    assert all(
+        re.search(rf"^\| `{path.name}` .*\| (public domain|CC0) \|$", table, re.M)
+        for path in photos
+    )
+    assert 6 <= len(photos) <= 12
+    assert sum(path.stat().st_size for path in photos) < 2e6
+    for path in photos:
+        photo = read_photo(path)
+        assert max(photo.height, photo.width) <= 640
+
+
+def test_sheets(tmp_path, weights):
+    samples = tmp_path / "samples"
+    samples.mkdir()
+    rgb = np.zeros((32, 48, 3), np.uint8)
+    rgb[..., 0] = np.random.default_rng(0).integers(150, 255, (32, 48))
+    Image.fromarray(rgb).save(samples / "color.png")
+    Image.new("L", (32, 32), 90).save(samples / "grey.jpg")
+    (samples / "README.md").write_text("no photograph")
+    out = tmp_path / "deep" / "out"
+    report = make_demo(out, samples=samples, model=weights, device="cpu", progress=False)
+    assert report.sheets == (out / "color.jpg", out / "grey.jpg")
+    assert report.contact == out / "_all.jpg"
+    assert sorted(path.name for path in out.iterdir()) == ["_all.jpg", "color.jpg", "grey.jpg"]
+    height, gap = demo._PANEL_HEIGHT, demo._GAP
+    with Image.open(report.sheets[0]) as sheet:  # grey, coloured, original
+        width = height * 48 // 32
+        assert sheet.width == 3 * width + 4 * gap
+        pixels = np.asarray(sheet).astype(int)[demo._CAPTION_HEIGHT :][:height]
+        starts = [gap + i * (width + gap) for i in range(3)]
+        grey, colored, original = (pixels[:, left : left + width] for left in starts)
+    assert np.ptp(grey, axis=2).max() <= 2
+    assert np.ptp(colored, axis=2).max() > 10
+    assert np.ptp(original, axis=2).mean() > 150
+    with Image.open(report.sheets[1]) as sheet:  # a grey photo has no original to show
+        assert sheet.width == 2 * height + 3 * gap
+    make_demo(out, samples=samples, model=weights, device="cpu", progress=False)
+
+
+def test_contact_sheet_shows_every_sheet_once():
+    colors = [(200, 0, 0), (0, 200, 0), (0, 0, 200), (90, 90, 0), (0, 90, 90)]
+    sheets = [Image.new("RGB", (1000 + 300 * i, 100), color) for i, color in enumerate(colors)]
+    contact = demo._contact_sheet(sheets)
+    assert contact.width == demo._CONTACT_WIDTH
+    shares = [
+        np.all(np.asarray(contact) == color, axis=2).sum() / (sheet.width * sheet.height)
+        for sheet, color in zip(sheets, colors, strict=True)
+    ]
+    assert shares == pytest.approx([demo._CONTACT_SCALE**2] * len(sheets), rel=0.02)
+
+
+def test_captions_are_drawn():
+    picture = Image.new("RGB", (64, 64), (250, 250, 248))
+    blank, written = draw_sheet([("", picture)]), draw_sheet([("zcolor", picture)])
+    assert np.ptp(np.asarray(blank)) == 2
+    assert np.asarray(written)[: demo._CAPTION_HEIGHT].min() < 100
+    assert np.array_equal(
+        np.asarray(blank)[demo._CAPTION_HEIGHT :], np.asarray(written)[demo._CAPTION_HEIGHT :]
+    )
+
+
+def test_sheet_of_nothing():
+    with pytest.raises(ValueError, match="at least one panel"):
+        draw_sheet([])
+
+
+def test_installed_without_the_source_tree(monkeypatch, tmp_path):
+    monkeypatch.setattr(demo, "SAMPLES", tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match=r"source tree of zcolor.*--samples"):
+        make_demo(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_samples_that_are_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*; check the name"):
+        make_demo(tmp_path / "out", samples=tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match=r"no photographs .* name another folder"):
+        make_demo(tmp_path / "out", samples=tmp_path)

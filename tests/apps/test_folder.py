@@ -1,0 +1,260 @@
+import logging
+import os
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from zcolor.apps import folder
+from zcolor.apps.folder import color_files
+from zcolor.colorizer import Colorizer
+
+
+@pytest.fixture
+def color(weights):
+    """`color_files` with the small network."""
+
+    def call(*sources, out=None, **options):
+        return color_files(
+            sources, out, **{"model": weights, "device": "cpu", "progress": False, **options}
+        )
+
+    return call
+
+
+def tree(path):
+    return sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.is_file())
+
+
+# ---- where results go ----------------------------------------------------------------------
+
+
+def test_results_go_beside_the_originals(color, album):
+    before = {name: (album / name).read_bytes() for name in tree(album)}
+    report = color(album)
+    assert report.failed == ()
+    # a.jpg has its result already; the format of c.pgm holds no colour.
+    assert report.done == (
+        album / "1950" / "b-color.PNG",
+        album / "1950" / "summer" / "c-color.png",
+    )
+    assert [path for path, _ in report.skipped] == [album / "a.jpg"]
+    assert "a-color.jpg exists" in report.skipped[0][1]
+    assert tree(album) == sorted([*before, "1950/b-color.PNG", "1950/summer/c-color.png"])
+    assert all((album / name).read_bytes() == data for name, data in before.items())
+
+
+def test_tree_is_mirrored(color, album, tmp_path):
+    report = color(album, out=tmp_path / "out")
+    assert report.skipped == report.failed == ()
+    assert tree(tmp_path / "out") == ["1950/b.PNG", "1950/summer/c.png", "a.jpg"]
+    with Image.open(tmp_path / "out" / "a.jpg") as image:
+        assert (image.mode, image.size) == ("RGB", (60, 40))
+
+
+def test_several_folders_keep_their_names(color, album, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (album / "a.jpg").rename(other / "b.jpg")
+    report = color(album, other, other / "b.jpg", out=tmp_path / "out")
+    assert report.failed == ()
+    assert tree(tmp_path / "out") == [
+        "album/1950/b.PNG",
+        "album/1950/summer/c.png",
+        "b.jpg",
+        "other/b.jpg",
+    ]
+
+
+def test_second_run_does_not_colour_its_own_results(color, album):
+    color(album)
+    (album / "out").mkdir()
+    first = color(album, out=album / "out")
+    assert len(first.done) == 3
+    again = color(album, out=album / "out")
+    assert again.done == again.failed == ()
+    assert len(again.skipped) == 3
+
+
+def test_single_file_takes_a_name(color, album, tmp_path):
+    report = color(album / "a.jpg", out=tmp_path / "deep" / "new.tif")
+    assert report.done == (tmp_path / "deep" / "new.tif",)
+    with Image.open(report.done[0]) as image:
+        assert image.format == "TIFF"
+
+
+def test_single_file_into_a_folder(color, album, tmp_path):
+    assert color(album / "a.jpg", out=tmp_path / "new").done == (tmp_path / "new" / "a.jpg",)
+
+
+def test_earlier_result_is_coloured_if_asked_for_by_name(color, album):
+    assert color(album / "a-color.jpg").done == (album / "a-color-color.jpg",)
+
+
+# ---- what is in the results ----------------------------------------------------------------
+
+
+def test_result_is_what_the_colorizer_gives(color, album, weights):
+    (path,) = color(album / "1950" / "b.PNG", saturation=1.5, decode="argmax", size=40).done
+    expected = Colorizer(weights, device="cpu")(
+        album / "1950" / "b.PNG", saturation=1.5, decode="argmax", size=40
+    )
+    with Image.open(path) as image:
+        assert np.array_equal(image, expected)
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_sixteen_bits_stay(color, tmp_path, ending):
+    path = tmp_path / f"deep.{ending}"
+    grey = np.linspace(0, 65535, 24 * 32).astype(np.uint16).reshape(24, 32)
+    assert cv2.imwrite(str(path), grey)
+    (result,) = color(path).done
+    pixels = cv2.imread(str(result), cv2.IMREAD_UNCHANGED)
+    assert (pixels.dtype, pixels.shape) == (np.uint16, (24, 32, 3))
+    assert len(np.unique(pixels)) > 256
+
+
+def test_metadata_is_kept(color, tmp_path):
+    exif = Image.Exif()
+    exif[0x010F] = "Agfa"
+    exif[0x0112] = 6  # lies on its side
+    Image.new("L", (30, 20), 90).save(tmp_path / "a.jpg", exif=exif, dpi=(300, 300))
+    (result,) = color(tmp_path / "a.jpg").done
+    with Image.open(result) as image:
+        assert image.size == (20, 30)
+        assert image.getexif()[0x010F] == "Agfa"
+        assert image.getexif().get(0x0112, 1) == 1
+        assert image.info["dpi"] == (300, 300)
+        assert image.info["icc_profile"]
+
+
+def test_quality_is_handed_on(color, album, tmp_path):
+    sizes = [
+        color(album / "a.jpg", out=tmp_path / f"{q}.jpg", quality=q).done[0].stat().st_size
+        for q in (20, 100)
+    ]
+    assert sizes[0] < sizes[1]
+
+
+def test_transparency_moves_to_a_format_that_holds_it(color, tmp_path):
+    with (tmp_path / "a.bmp").open("wb") as file:
+        Image.new("LA", (20, 20), (90, 30)).save(file, "PNG")
+    (result,) = color(tmp_path / "a.bmp").done
+    assert result == tmp_path / "a-color.png"
+    with Image.open(result) as image:
+        assert image.mode == "RGBA"
+    report = color(tmp_path / "a.bmp", out=tmp_path / "b.jpg")
+    assert "JPEG cannot hold the transparency" in report.failed[0][1]
+
+
+# ---- what goes wrong -----------------------------------------------------------------------
+
+
+def test_bad_files_do_not_end_the_work(color, album, tmp_path, caplog):
+    (album / "0.jpg").write_bytes((album / "a.jpg").read_bytes()[:200])
+    (album / "1.png").write_bytes(b"not a picture")
+    (album / "2.png").touch()
+    caplog.set_level(logging.DEBUG, "zcolor")
+    report = color(tmp_path / "nowhere.jpg", album, out=tmp_path / "out")
+    assert len(report.done) == 3
+    reasons = dict(report.failed)
+    assert set(reasons) == {
+        tmp_path / "nowhere.jpg",
+        album / "0.jpg",
+        album / "1.png",
+        album / "2.png",
+    }
+    assert "no such file or folder" in reasons[tmp_path / "nowhere.jpg"]
+    assert "truncated" in reasons[album / "0.jpg"]
+    assert "empty" in reasons[album / "2.png"]
+    assert not report.interrupted
+    assert sum(record.exc_info is not None for record in caplog.records) == 3
+
+
+def test_picture_above_the_limit_fails(color, album):
+    report = color(album / "a.jpg", out=album / "new.png", max_pixels=2399)
+    assert "60 x 40" in report.failed[0][1]
+
+
+def test_overwrite_replaces_results_but_no_originals(color, album, tmp_path):
+    before = (album / "a-color.jpg").read_bytes()
+    assert color(album / "a.jpg").done == ()
+    assert (album / "a-color.jpg").read_bytes() == before
+    assert color(album / "a.jpg", overwrite=True).done == (album / "a-color.jpg",)
+    assert (album / "a-color.jpg").read_bytes() != before
+
+    original = (album / "a.jpg").read_bytes()
+    link = tmp_path / "link"
+    link.symlink_to(album, target_is_directory=True)
+    for out in (album, album / "a.jpg", link):
+        report = color(album / "a.jpg", out=out, overwrite=True)
+        assert "originals, which are never replaced" in report.failed[0][1]
+    assert (album / "a.jpg").read_bytes() == original
+
+
+def test_one_result_for_two_sources_is_refused(color, tmp_path):
+    for name in ("x.pgm", "x.png"):
+        Image.new("L", (16, 16), 99).save(tmp_path / name)
+    report = color(tmp_path, overwrite=True)
+    assert report.done == (tmp_path / "x-color.png",)
+    assert report.failed[0][0] == tmp_path / "x.png"
+    assert "has just been made of" in report.failed[0][1]
+
+
+def test_interrupt_says_what_is_done(color, album, tmp_path, monkeypatch):
+    write, written = folder.write_image, []
+
+    def interrupted(path, *args, **options):
+        if len(written) == 1:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, *args, **options)
+
+    monkeypatch.setattr(folder, "write_image", interrupted)
+    report = color(album, out=tmp_path / "out")
+    assert report.interrupted
+    assert report.waiting == 2
+    assert report.done == (tmp_path / "out" / "a.jpg",)
+    assert tree(tmp_path / "out") == ["a.jpg"]
+
+
+def test_folder_that_cannot_be_opened(color, album, monkeypatch):
+    scandir = os.scandir
+
+    def closed(path):
+        if os.path.basename(path) == "1950":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    report = color(album, overwrite=True)
+    assert report.done == (album / "a-color.jpg",)
+    assert report.failed == ((album / "1950", "cannot be opened (Permission denied)"),)
+
+
+def test_folder_without_pictures(color, tmp_path):
+    report = color(tmp_path)
+    assert report.failed == ((tmp_path, "there are no pictures in this folder; check its name"),)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"saturation": 9}, "saturation must lie in"),
+        ({"decode": "mean", "temperature": 0.2}, "has no temperature"),
+        ({"quality": 0}, "quality must lie in 1..100, got 0"),
+        ({"device": "gpu"}, "unknown device"),
+        ({"out": "new.doc"}, "cannot write colour to 'new.doc'"),
+    ],
+)
+def test_options_that_make_no_sense(color, album, options, message):
+    with pytest.raises(ValueError, match=message):
+        color(album / "a.jpg", **options)
+
+
+def test_sources_that_make_no_sense(color, album):
+    with pytest.raises(ValueError, match="nothing to colour; name image files or folders"):
+        color()
+    with pytest.raises(ValueError, match=r"2 sources cannot go into the one file .*name a folder"):
+        color(album / "a.jpg", album / "a-color.jpg", out="one.png")

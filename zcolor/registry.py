@@ -1,0 +1,295 @@
+"""The models by name: one literal table, the functions that read and write weights, and devices.
+
+Nothing heavy is imported until a model is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    import torch
+
+    from zcolor.models.base import ColorNet
+
+_DEVICES = "choose auto, cpu, cuda, cuda:N or mps"
+_ASSETS = Path(__file__).parent / "assets"
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A row of the table: a network and its weights."""
+
+    family: str
+    """Name of the family of networks; checkpoints state it in their header."""
+    network: str
+    """Where the class is, as "module:Class"."""
+    weights: str
+    """File of the weights in `zcolor/assets`."""
+    licence: str
+    """Licence of the weights."""
+    source: str
+    """The publication that the network follows."""
+    description: str
+    """What it is, in a line."""
+
+    @property
+    def path(self) -> Path:
+        """Where the weights are."""
+        return _ASSETS / self.weights
+
+
+MODELS: Mapping[str, ModelEntry] = {
+    "zhang": ModelEntry(
+        family="zhang",
+        network="zcolor.models.zhang:Zhang",
+        weights="zhang.safetensors",
+        licence="BSD-2-Clause",
+        source="Zhang, Isola, Efros: Colorful Image Colorization, ECCV 2016",
+        description="classification over an 18x18 grid of ab cells; width 0.5, trained by zcolor",
+    ),
+}
+"""Every model that ships with the package."""
+
+
+def list_models() -> list[str]:
+    """Names that `load_model` and `colorize` take.
+
+    Examples
+    --------
+    >>> "zhang" in list_models()
+    True
+    """
+    return sorted(MODELS)
+
+
+def find_weights(model: str | os.PathLike[str]) -> Path:
+    """Tell where the weights of a model are, without reading them.
+
+    Parameters
+    ----------
+    model
+        A name of `list_models`, or the path of a checkpoint. A bare name is a path only where
+        such a file exists or it ends in ".safetensors".
+
+    Returns
+    -------
+    The path of a checkpoint.
+
+    Raises
+    ------
+    ValueError
+        For a name that is neither.
+    FileNotFoundError
+        If the file is not there.
+    TypeError
+        If `model` is neither a name nor a path.
+
+    Examples
+    --------
+    >>> find_weights("zhang").name
+    'zhang.safetensors'
+    """
+    if not isinstance(model, (str, os.PathLike)):
+        raise TypeError(
+            f"model must be a name or the path of a checkpoint, got {type(model).__name__}; "
+            f"the names are {', '.join(list_models())}"
+        )
+    if isinstance(model, str) and model in MODELS:
+        path = MODELS[model].path
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"the weights of {model!r} are missing: there is no {path}; install zcolor again"
+            )
+        return path
+    path = Path(model)
+    if path.is_file():
+        return path
+    if isinstance(model, str) and path.name == model and path.suffix != ".safetensors":
+        raise ValueError(
+            f"unknown model {model!r}; choose one of {', '.join(list_models())}, or give the path "
+            "of a checkpoint (.safetensors)"
+        )
+    raise FileNotFoundError(
+        f"there is no checkpoint at {path}; check the path, or use one of the models "
+        f"{', '.join(list_models())}"
+    )
+
+
+def load_model(
+    name_or_path: str | os.PathLike[str], *, device: str | torch.device = "cpu"
+) -> ColorNet:
+    """Build a network and give it its weights.
+
+    Parameters
+    ----------
+    name_or_path
+        A name of `list_models`, or the path of a checkpoint that training wrote.
+    device
+        Where the network goes; float16 weights become float32 on the way.
+
+    Returns
+    -------
+    The network in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    FileNotFoundError
+        If there is no such file.
+    CheckpointError
+        If the file is damaged, no checkpoint, of an unknown family, or its tensors do not fit its
+        header.
+    """
+    import torch
+
+    from zcolor.checkpoint import CheckpointError, read_checkpoint
+
+    path = find_weights(name_or_path)
+    tensors, header = read_checkpoint(path)
+    network = _network_of(header, path)
+    try:
+        # The random weights that are about to be replaced must not move the caller's dice.
+        with torch.random.fork_rng(devices=[]):
+            net = network.from_header(header)
+        # Copies into the float32 parameters, whatever precision the file has.
+        net.load_state_dict(tensors, strict=True)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} does not fit its own header ({' '.join(str(error).split())}); it comes from "
+            "another version of zcolor or was changed: train or download it again"
+        ) from error
+    return net.to(device).eval()
+
+
+def save_model(
+    path: str | os.PathLike[str],
+    net: ColorNet,
+    provenance: Mapping[str, Any],
+    *,
+    half: bool = True,
+) -> None:
+    """Write a network so that `load_model` builds it again.
+
+    Parameters
+    ----------
+    path
+        The checkpoint to write, whole or not at all.
+    net
+        A network of one of the families in `MODELS`.
+    provenance
+        What else the header shall say (settings, data hash, steps, metrics); anything JSON holds.
+    half
+        Store the learned parameters in float16, which halves the file. Buffers (statistics of the
+        norms, priors, weights of the colours) always keep their precision: they are small, and
+        rare colours have shares below what float16 can hold.
+
+    Raises
+    ------
+    TypeError
+        If the network is of no family in `MODELS`.
+    ValueError
+        If a parameter does not fit into float16, or `provenance` redefines what the network says
+        of itself.
+    """
+    import torch
+
+    from zcolor.checkpoint import write_checkpoint
+
+    header = {**net.header(), "family": _family_of(net)}
+    redefined = sorted(set(header) & set(provenance))
+    if redefined:
+        raise ValueError(
+            f"the provenance may not redefine {', '.join(redefined)}, which the network itself "
+            "states; give these entries another name"
+        )
+    learned = {name for name, _ in net.named_parameters()}
+    tensors = net.state_dict()
+    if half:
+        for name in learned:
+            tensors[name] = tensors[name].to(torch.float16)
+            if not bool(tensors[name].isfinite().all()):
+                raise ValueError(
+                    f"the parameter {name} holds values that float16 cannot (or NaN); "
+                    "check the training, or write it with half=False"
+                )
+    write_checkpoint(path, tensors, {**header, **provenance})
+
+
+def pick_device(device: str | torch.device = "auto") -> torch.device:
+    """Turn `auto` into CUDA, MPS or the CPU, and check that what was named is there.
+
+    Parameters
+    ----------
+    device
+        `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+
+    Returns
+    -------
+    A device that torch can use here.
+
+    Raises
+    ------
+    ValueError
+        For another name, or a device that this machine or this torch does not have.
+
+    Examples
+    --------
+    >>> pick_device("cpu")
+    device(type='cpu')
+    """
+    import torch
+
+    counts = {
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+        "cpu": 1,
+    }
+    if device == "auto":
+        return torch.device(next(name for name, count in counts.items() if count))
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"unknown device {device!r}; {_DEVICES}") from error
+    if chosen.type not in counts:
+        raise ValueError(f"zcolor does not run on the device {device!r}; {_DEVICES}")
+    if (chosen.index or 0) >= counts[chosen.type]:
+        raise ValueError(
+            f"the device {str(device)!r} is not available: torch sees "
+            f"{counts[chosen.type]} of the kind {chosen.type!r} here; use device='auto' or "
+            "'cpu', or install the drivers and the build of torch for it"
+        )
+    return chosen
+
+
+def _network_of(header: Mapping[str, Any], path: Path) -> type[ColorNet]:
+    """The class that a checkpoint's header names by its family."""
+    from zcolor.checkpoint import CheckpointError
+
+    classes = {entry.family: entry.network for entry in MODELS.values()}
+    family = header.get("family")
+    if family not in classes:
+        raise CheckpointError(
+            f"{path} holds no model that zcolor knows: its family is {family!r}, known are "
+            f"{', '.join(sorted(classes))}; give the weights that training wrote as the best, not "
+            "the state to resume from"
+        )
+    module, _, name = classes[family].partition(":")
+    return cast("type[ColorNet]", getattr(importlib.import_module(module), name))
+
+
+def _family_of(net: ColorNet) -> str:
+    """The family whose class a network has."""
+    name = f"{type(net).__module__}:{type(net).__qualname__}"
+    for entry in MODELS.values():
+        if entry.network == name:
+            return entry.family
+    raise TypeError(
+        f"{name} is of no family that zcolor knows; add a row for it to MODELS in zcolor.registry"
+    )
