@@ -105,7 +105,9 @@ def test_a_run_leaves_what_it_promises(photos, tmp_path):
     [
         TINY,
         dataclasses.replace(TINY, optimizer="sgd", lr=1e-2, schedule="plateau", patience=0),
-        dataclasses.replace(TINY, optimizer="adam", ema=0.0, bf16=True, cache=True, targets="hard"),
+        dataclasses.replace(
+            TINY, optimizer="adam", ema=0.0, bf16=True, cache=True, targets="hard", monitor="train"
+        ),
     ],
     ids=["adamw-cosine", "sgd-plateau", "adam-bf16-no-ema"],
 )

@@ -185,7 +185,8 @@ class _Trainer:
         self.parallel = self.crew.wrap(self.net)
         self.seen = self.step = 0
         self.spent_s = 0.0  # over all legs
-        self.best = self.train_loss = math.inf
+        self.best = math.inf
+        self.epoch_loss, self.epoch_steps = 0.0, 0  # since the last validation
         self.losses: list[float] = []
 
     def run(self, *, resume: bool, minutes: float | None) -> TrainResult:
@@ -218,7 +219,8 @@ class _Trainer:
                 if epoch_ends or self.seen >= s.photos:
                     self._log(window, bar)
                     self._epoch_end()
-                elif (time.monotonic() - saved) > 60 * s.checkpoint_minutes:
+                # Clocks differ: all processes save, or none.
+                elif self.crew.any(flag=time.monotonic() - saved > 60 * s.checkpoint_minutes):
                     self._log(window, bar)
                     self._save()
                     saved = time.monotonic()
@@ -269,7 +271,8 @@ class _Trainer:
             return
         means, totals = window.take()
         self.losses += totals
-        self.train_loss = means["total"]
+        self.epoch_loss += sum(totals)
+        self.epoch_steps += len(totals)
         if self.crew.any(flag=not all(map(math.isfinite, means.values()))):
             state = self.folder / STATE_FILE
             good = f"the last good checkpoint is {state}" if state.exists() else "none was saved"
@@ -292,13 +295,15 @@ class _Trainer:
             net = self._averaged()
             net.eval()
             values = self._validate(net) if self.val is not None else {}
-            monitored = values["val_loss"] if s.monitor == "val" else self.train_loss
+            train_loss = self.epoch_loss / self.epoch_steps
+            monitored = values["val_loss"] if s.monitor == "val" else train_loss
             if monitored < self.best:
                 self.best = monitored
                 save_model(self.folder / BEST_FILE, net, self._provenance(values))
             self.logbook.draw_curves()
             net.train()
         self.schedule.validated(self.crew.share(monitored))
+        self.epoch_loss, self.epoch_steps = 0.0, 0
         self._save()
 
     def _validate(self, net: ColorNet) -> dict[str, float]:
@@ -348,6 +353,7 @@ class _Trainer:
             "step": self.step,
             "spent_s": self.spent_s,
             "best": None if math.isinf(self.best) else self.best,
+            "epoch": [self.epoch_loss, self.epoch_steps],
             "schedule": self.schedule.state(),
         }
         path = self.folder / STATE_FILE
@@ -369,4 +375,5 @@ class _Trainer:
         self.seen, self.step = int(header["seen"]), int(header["step"])
         self.spent_s = float(header["spent_s"])
         self.best = math.inf if header["best"] is None else float(header["best"])
+        self.epoch_loss, self.epoch_steps = header["epoch"]
         self.schedule.restore(header["schedule"])

@@ -175,22 +175,19 @@ class PackedPhotos:
 
     def __init__(self, path: str | os.PathLike[str], split: Split = "all") -> None:
         if not Path(path).is_file():
-            raise FileNotFoundError(
-                f"there is no pack at {path}; make one with tools/pack_dataset.py"
-            )
+            raise FileNotFoundError(f"there is no pack at {path}; make one with `zcolor pack`")
         if split not in (*SPLITS, "all"):
             raise ValueError(f"split must be train, val, test or all, got {split!r}")
         try:
             self._file = h5py.File(path, "r")
         except OSError as error:
             raise ValueError(
-                f"{path} is no HDF5 file or was cut short ({error}); "
-                "make it with tools/pack_dataset.py"
+                f"{path} is no HDF5 file or was cut short ({error}); make it with `zcolor pack`"
             ) from error
         if self._file.attrs.get("zcolor_pack") != PACK_VERSION:
             raise ValueError(
                 f"{path} is an HDF5 file, but no pack of version {PACK_VERSION}; "
-                "make it with tools/pack_dataset.py"
+                "make it with `zcolor pack`"
             )
         self.path = Path(path)
         splits = self._file["split"][:]

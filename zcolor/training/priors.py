@@ -263,20 +263,20 @@ def read_priors(path: str | os.PathLike[str]) -> Priors:
         If the file is cut short, of another kind or of another version.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"there are no priors at {path}; make them with build_priors")
+        raise FileNotFoundError(f"there are no priors at {path}; make them with `zcolor priors`")
     try:
         with h5py.File(path, "r") as file:
             version = file.attrs.get("zcolor_priors")
             if version != PRIORS_VERSION:
                 raise ValueError(
                     f"{path} is an HDF5 file, but holds no priors of version {PRIORS_VERSION} "
-                    f"(found {version}); make them with build_priors"
+                    f"(found {version}); make them with `zcolor priors`"
                 )
             return _from_file(file)
     except (OSError, KeyError) as error:
         raise ValueError(
             f"{path} is no HDF5 file of priors or was cut short ({error}); "
-            "copy it again or make it with build_priors"
+            "copy it again or make it with `zcolor priors`"
         ) from error
 
 
