@@ -1,5 +1,7 @@
 """A small network for the doors, and photographs to bring to them."""
 
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,15 @@ from torch import nn
 
 from zcolor.models.zhang import Zhang
 from zcolor.registry import save_model
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before():
+    """Undo what `main` sets for its process."""
+    logger = logging.getLogger("zcolor")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -1,25 +1,17 @@
-import logging
 import re
+import shlex
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import tyro
 from PIL import Image
 
 import zcolor
 from zcolor.apps import cli
+from zcolor.apps.commands import Zcolor
 from zcolor.apps.folder import FolderReport
-from zcolor.settings import TrainSettings
-from zcolor.training import loop
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before():
-    logger = logging.getLogger("zcolor")
-    level = logger.level
-    yield
-    logger.setLevel(level)
 
 
 @pytest.fixture
@@ -91,6 +83,14 @@ def test_version(capsys, monkeypatch):
     monkeypatch.setattr(cli, "version", lambda name: {"zcolor": zcolor.__version__}[name])
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"zcolor {zcolor.__version__}\n"
+
+
+@pytest.mark.parametrize("name", ["colorize", "train", "pack", "priors", "models", "demo"])
+def test_help_of_a_command_shows_an_example_that_parses(name, capsys):
+    assert cli.main([name, "--help"]) == 0
+    (example,) = set(re.findall(r"example: zcolor (.+?) *│?$", capsys.readouterr().out, re.M))
+    call = tyro.cli(Zcolor, args=shlex.split(example), config=cli._STYLE)
+    assert type(call.command).__name__.lower() == name
 
 
 # ---- colorize ------------------------------------------------------------------------------
@@ -213,47 +213,6 @@ def test_models_are_listed(capsys):
     assert head.split()[:3] == ["name", "size", "licence"]
     for name, row in zip(zcolor.list_models(), rows, strict=True):
         assert re.match(rf"{name} +[\d.]+ MB  +BSD-2-Clause ", row)
-
-
-def test_train_is_handed_its_settings(tmp_path, capsys, monkeypatch):
-    calls = []
-
-    def train(*args, **options):
-        calls.append((args, options))
-        return loop.TrainResult("done", 1234, (), tmp_path / "state", tmp_path / "best")
-
-    monkeypatch.setattr(loop, "train", train)
-    arguments = "train a.h5 b.zip --out run --val v.zip --photos 10 --crops 64 --shares 1"
-    more = "--no-bf16 --augment.rotation 3 --minutes 2.5 --resume --priors p.h5"
-    assert cli.main([*arguments.split(), *more.split()]) == 0
-    ((settings, data, out), options) = calls[0]
-    defaults = TrainSettings()
-    assert (settings.photos, settings.crops, settings.shares) == (10, (64,), (1.0,))
-    assert (settings.bf16, settings.augment.rotation) == (False, 3.0)
-    assert (settings.batch, settings.seed) == (defaults.batch, defaults.seed)
-    assert (data, str(out)) == (("a.h5", "b.zip"), "run")
-    assert options["val"] == ("v.zip",)
-    assert (str(options["priors"]), options["minutes"], options["resume"]) == ("p.h5", 2.5, True)
-    assert options["command"].startswith("zcolor train a.h5 b.zip --out run")
-    assert "done: 1,234 photos seen" in capsys.readouterr().out
-
-
-def test_pack_and_priors(tmp_path, capsys):
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    dice = np.random.default_rng(0)
-    for i in range(6):
-        Image.fromarray(dice.integers(0, 255, (40, 48, 3), np.uint8)).save(photos / f"{i}.png")
-    pack, priors = tmp_path / "pack.h5", tmp_path / "priors.h5"
-    call = ["pack", str(photos), "--out", str(pack), "--short-side", "32"]
-    assert cli.main([*call, "--fractions", "1", "0", "0", "--jobs", "1"]) == 0
-    assert pack.is_file()
-    assert "6" in capsys.readouterr().out
-    assert cli.main(call) == 2
-    assert "zcolor: " in capsys.readouterr().err
-    assert cli.main(["priors", str(pack), "--out", str(priors), "--jobs", "1"]) == 0
-    assert priors.is_file()
-    assert f"written: {priors}" in capsys.readouterr().out
 
 
 def test_demo_says_where(tmp_path, weights, album, capsys):

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage.color import rgb2lab
 
-from tools import pack_dataset
 from zcolor.files import read_image
 from zcolor.icc import srgb_profile
 from zcolor.settings import PackSettings
@@ -666,38 +665,3 @@ def test_summary_counts():
     report = PackReport(Path("a.h5"), 3, {"train": 2, "val": 1, "test": 0}, 1 << 19)
     assert report.summary().startswith("a.h5: 3 photos, 0.5 MiB (train 2, val 1, test 0)\n")
     assert report.text() == report.summary() + "\n"
-
-
-# ---- the command ---------------------------------------------------------------------------
-
-
-def command(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["tools/pack_dataset.py", *map(str, arguments)])
-    pack_dataset.main()
-
-
-def test_command(tmp_path, monkeypatch, capsys):
-    make_folder(tmp_path / "photos", 4, height=90, width=60)
-    out = tmp_path / "data.h5"
-    options = ["--short-side", 48, "--fractions", 0, 1, 0, "--jobs", 2]
-    command(monkeypatch, tmp_path / "photos", "--out", out, *options)
-    assert f"{out}: 4 photos" in capsys.readouterr().out
-    photos = PackedPhotos(out, "val")
-    assert [photos.read(i).shape for i in range(len(photos))] == [(72, 48, 3)] * 4
-    with h5py.File(out) as file:
-        assert file.attrs["command"].startswith("tools/pack_dataset.py ")
-    with pytest.raises(SystemExit, match=r"pack_dataset: .*data\.h5 exists"):
-        command(monkeypatch, tmp_path / "photos", "--out", out)
-    with pytest.raises(SystemExit, match=r"pack_dataset: .*fractions must be three shares"):
-        command(monkeypatch, "x", "--out", out, "--fractions", 1, 1, 1)
-    with pytest.raises(SystemExit, match=r"no photographs were named"):
-        command(monkeypatch, "--out", tmp_path / "other.h5")
-
-
-def test_command_on_ctrl_c(tmp_path, monkeypatch, capsys):
-    make_folder(tmp_path / "photos", 4)
-    fail_at(monkeypatch, 3, KeyboardInterrupt)
-    with pytest.raises(SystemExit) as stopped:
-        command(monkeypatch, tmp_path / "photos", "--out", tmp_path / "data.h5")
-    assert stopped.value.code == 130
-    assert (tmp_path / "data.h5.part").exists()

@@ -1,4 +1,4 @@
-"""Priors: made of folders and packs, interrupted, written, read, described, drawn, typed."""
+"""Priors: made of folders and packs, interrupted, written, read, described, drawn."""
 
 import dataclasses
 import json
@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from tools import build_priors as tool
 from zcolor.quantizer import AbGrid
 from zcolor.settings import PriorSettings
 from zcolor.training import counting, priors
@@ -274,43 +273,3 @@ def test_without_matplotlib_the_plot_names_the_extra(built, tmp_path, monkeypatc
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ModuleNotFoundError, match=r"zcolor\[train\]"):
         plot_priors(built, tmp_path / "plot.png")
-
-
-def run_tool(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["build_priors.py", *arguments])
-    tool.main()
-
-
-def test_the_tool_counts_writes_draws_and_tells(folder, tmp_path, monkeypatch, capsys):
-    arguments = [
-        *("--out", "p.h5", "--plot", "p.png", "--bins", "12", "--range", "-96", "96"),
-        *("--size", "24", "--stride", "3", "--smoothing", "0.8", "--jobs", "1", "--split", "all"),
-    ]
-    monkeypatch.chdir(tmp_path)
-    run_tool(monkeypatch, "photos", *arguments)
-    told = capsys.readouterr().out
-    assert "cells seen: " in told
-    assert told.endswith("written: p.h5\ndrawn: p.png\n")
-    found = read_priors(tmp_path / "p.h5")
-    assert found.grid == AbGrid(12, -96, 96)
-    assert found.settings == PriorSettings(12, (-96, 96), 24, 3, 0.8, jobs=1)
-    assert found.n_photos == N_PHOTOS
-    assert found.command == "build_priors.py photos " + " ".join(arguments)
-    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_the_tool_tells_errors_in_a_line(tmp_path, monkeypatch):
-    out = str(tmp_path / "p.h5")
-    with pytest.raises(SystemExit, match="no DATA given"):
-        run_tool(monkeypatch, "--out", out)
-    with pytest.raises(SystemExit, match=r"build_priors: .*nowhere does not exist"):
-        run_tool(monkeypatch, str(tmp_path / "nowhere"), "--out", out)
-
-
-def test_the_tool_says_how_to_go_on_after_an_interrupt(folder, tmp_path, monkeypatch):
-    def stop(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(tool, "build_priors", stop)
-    with pytest.raises(SystemExit, match="the same command continues where it stood"):
-        run_tool(monkeypatch, str(folder), "--out", str(tmp_path / "p.h5"))

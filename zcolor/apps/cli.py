@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Annotated, Literal
 
 import tyro
 
+from zcolor.apps.commands import Colorize, Command, Demo, Models, Pack, Priors, Train, Zcolor
 from zcolor.registry import MODELS
-from zcolor.settings import (
-    Colors,
-    DecodeMethod,
-    Device,
-    PackSettings,
-    PriorSettings,
-    TrainSettings,
-    Upsample,
-)
 
 OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes; 130 is the shell's own for Ctrl-C."""
@@ -34,127 +24,6 @@ _STYLE = (
     tyro.conf.FlagCreatePairsOff,
     tyro.conf.DisallowNone,
 )
-_Sources = Annotated[tuple[str, ...], tyro.conf.Positional]
-
-
-@dataclass(frozen=True)
-class Colorize:
-    """Colour image files, and all pictures in folders."""
-
-    inputs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Image files and folders."""
-    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """A folder, or the name for a single picture; without it NAME-color.EXT beside each picture."""
-    model: str = "zhang"
-    """A name that `zcolor models` lists, or a checkpoint."""
-    decode: DecodeMethod = "annealed"
-    """How probabilities become colour."""
-    temperature: float | None = None
-    """Of the annealed mean, 0 (argmax) to 1 (mean); the model's own choice if not given."""
-    colors: Colors | None = None
-    """The colour of a cell: the mean of its training pixels, or its centre."""
-    size: int | None = None
-    """Working size in pixels, 8 to 4096; the model's own if not given."""
-    saturation: float = 1.0
-    """Factor on the colour, 0 (grey) to 4."""
-    upsample: Upsample = "bilinear"
-    """How the colour comes to full size."""
-    quality: int = 95
-    """Of JPEG, WebP and AVIF files, 1 to 100."""
-    max_pixels: int = 300_000_000
-    """Larger pictures are refused."""
-    overwrite: bool = False
-    """Replace results that exist; originals are never replaced."""
-    device: Device = "auto"
-    """auto, cpu, cuda, cuda:N or mps."""
-
-
-@dataclass(frozen=True)
-class Train:
-    """Train a colorizer on photographs."""
-
-    data: _Sources
-    """Packs (.h5; their train split), or images: folders, globs, lists, zip archives."""
-    out: Path
-    """The run's folder."""
-    val: tuple[str, ...] = ()
-    """Packs or images to validate on; without them the val split of the pack."""
-    priors: Path | None = None
-    """Priors made by `zcolor priors`; without them they are counted first."""
-    resume: bool = False
-    """Go on exactly where the last leg ended."""
-    minutes: float | None = None
-    """End this leg cleanly after so many minutes."""
-    settings: Annotated[TrainSettings, tyro.conf.arg(name="")] = field(
-        default_factory=TrainSettings
-    )
-    """Everything that decides the result."""
-
-
-@dataclass(frozen=True)
-class Pack:
-    """Pack photographs for training into one HDF5 file."""
-
-    sources: _Sources
-    """Folders, images, globs (in quotes), zip archives or .txt lists of photographs."""
-    out: Path
-    """The pack to write (.h5); dropped photos are listed in a .report.txt beside it."""
-    overwrite: bool = False
-    """Replace the pack if it exists."""
-    settings: Annotated[PackSettings, tyro.conf.arg(name="")] = field(default_factory=PackSettings)
-    """How photographs become a pack."""
-
-
-@dataclass(frozen=True)
-class Priors:
-    """Count the colours of photographs into the prior of every cell of the ab grid."""
-
-    data: _Sources
-    """Packs (.h5), folders, images, globs, .txt lists or zip archives."""
-    out: Path
-    """The HDF5 file to write."""
-    plot: Path | None = None
-    """A PNG file for a picture of the priors."""
-    split: Literal["train", "val", "test"] = "train"
-    """The split of packs to count; images outside packs are always counted."""
-    settings: Annotated[PriorSettings, tyro.conf.arg(name="")] = field(
-        default_factory=PriorSettings
-    )
-    """How to count."""
-
-
-@dataclass(frozen=True)
-class Models:
-    """List the models that come with zcolor."""
-
-
-@dataclass(frozen=True)
-class Demo:
-    """Colour the sample photographs and write before/after sheets."""
-
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("zcolor-demo")
-    """The folder to write to."""
-    samples: Path | None = None
-    """A folder of photographs in place of the samples."""
-    model: str = "zhang"
-    """A name that `zcolor models` lists, or a checkpoint."""
-    device: Device = "auto"
-    """auto, cpu, cuda, cuda:N or mps."""
-
-
-Command = Colorize | Train | Pack | Priors | Models | Demo
-
-
-@dataclass(frozen=True)
-class Zcolor:
-    """Colour black-and-white photographs, and train the network that does it."""
-
-    command: tyro.conf.OmitSubcommandPrefixes[Command]
-    """What to do."""
-    debug: bool = False
-    """Show the whole trace of an error, and what happens in between."""
-    version: bool = False
-    """Print the version and end."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -183,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(call.command, ["zcolor", *argv])
     except KeyboardInterrupt:
-        print("zcolor: interrupted", file=sys.stderr)
+        print(f"zcolor: interrupted{_how_to_go_on(call.command)}", file=sys.stderr)
         return INTERRUPTED
     except (OSError, ValueError, TypeError, RuntimeError, ImportError, MemoryError) as error:
         if call.debug:
@@ -208,6 +77,21 @@ def _run(command: Command, argv: Sequence[str]) -> int:
             return _models()
         case Demo():
             return _demo(command)
+
+
+def _how_to_go_on(command: Command) -> str:
+    """Say what an interrupted command continues from."""
+    if isinstance(command, (Pack, Priors)):
+        return "; the same command goes on where it stood"
+    if isinstance(command, Train):
+        return "; give the same command again, with --resume if it had begun to train"
+    return ""
+
+
+def _check_named(data: Sequence[str]) -> None:
+    """Refuse an empty list here: the folder of a run is made before its photographs are read."""
+    if not data:
+        raise ValueError("no DATA given; name packs (.h5), folders, images, zip archives or lists")
 
 
 def _colorize(command: Colorize) -> int:
@@ -248,6 +132,7 @@ def _colorize(command: Colorize) -> int:
 def _train(command: Train, argv: Sequence[str]) -> int:
     from zcolor.training.loop import train
 
+    _check_named(command.data)
     result = train(
         command.settings,
         command.data,
@@ -258,8 +143,12 @@ def _train(command: Train, argv: Sequence[str]) -> int:
         minutes=command.minutes,
         command=shlex.join(argv),
     )
-    print(f"{result.reason}: {result.seen:,} photos seen; state {result.state}, best {result.best}")
-    return OK
+    if os.environ.get("RANK", "0") == "0":  # one of torchrun's processes speaks for all
+        best = f", best {result.best}" if result.best.exists() else ""
+        print(f"{result.reason}: {result.seen:,} photos seen; state {result.state}{best}")
+        if result.reason != "done":
+            print("the same command with --resume goes on from there")
+    return INTERRUPTED if result.reason == "interrupted" else OK
 
 
 def _pack(command: Pack, argv: Sequence[str]) -> int:
@@ -279,6 +168,7 @@ def _pack(command: Pack, argv: Sequence[str]) -> int:
 def _priors(command: Priors, argv: Sequence[str]) -> int:
     from zcolor.training.priors import build_priors, summary
 
+    _check_named(command.data)
     priors = build_priors(
         command.data,
         command.out,

@@ -160,8 +160,6 @@ class _Trainer:
     ) -> None:
         self.settings, self.folder, self.crew = settings, folder, crew
         self.command, self.progress = command, progress and crew.leads
-        folder.mkdir(parents=True, exist_ok=True)
-        self.priors = priors_of(data, priors, folder, crew, progress=self.progress)
         photos = open_photos(data, "train")
         self.data_hash, self.n_photos = photos.data_hash, len(photos)
         self.val = open_val(data, val)
@@ -170,6 +168,8 @@ class _Trainer:
                 "there are no validation photos: give some with --val, pack with a val share, "
                 "or choose the best model by --monitor train"
             )
+        folder.mkdir(parents=True, exist_ok=True)
+        self.priors = priors_of(data, priors, folder, crew, progress=self.progress)
         if settings.cache:
             photos = CachedPhotos(photos, jobs=settings.jobs, progress=self.progress)
         self.loaders = make_loaders(photos, settings, crew, degrade)

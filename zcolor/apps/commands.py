@@ -1,0 +1,159 @@
+"""What can be typed after `zcolor`: one dataclass a command, from which tyro makes the parser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from zcolor.settings import (
+    Colors,
+    DecodeMethod,
+    Device,
+    PackSettings,
+    PriorSettings,
+    TrainSettings,
+    Upsample,
+)
+
+_Sources = Annotated[tuple[str, ...], tyro.conf.Positional]
+
+
+@dataclass(frozen=True)
+class Colorize:
+    """Colour image files, and all pictures in folders.
+
+    example: zcolor colorize album/ -o album-color/
+    """
+
+    inputs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Image files and folders."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """A folder, or the name for a single picture; without it NAME-color.EXT beside each picture."""
+    model: str = "zhang"
+    """A name that `zcolor models` lists, or a checkpoint."""
+    decode: DecodeMethod = "annealed"
+    """How probabilities become colour."""
+    temperature: float | None = None
+    """Of the annealed mean, 0 (argmax) to 1 (mean); the model's own choice if not given."""
+    colors: Colors | None = None
+    """The colour of a cell: the mean of its training pixels, or its centre."""
+    size: int | None = None
+    """Working size in pixels, 8 to 4096; the model's own if not given."""
+    saturation: float = 1.0
+    """Factor on the colour, 0 (grey) to 4."""
+    upsample: Upsample = "bilinear"
+    """How the colour comes to full size."""
+    quality: int = 95
+    """Of JPEG, WebP and AVIF files, 1 to 100."""
+    max_pixels: int = 300_000_000
+    """Larger pictures are refused."""
+    overwrite: bool = False
+    """Replace results that exist; originals are never replaced."""
+    device: Device = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a colorizer on photographs.
+
+    example: zcolor train photos.h5 --out runs/first
+    """
+
+    data: _Sources
+    """Packs (.h5; their train split), or images: folders, globs, lists, zip archives."""
+    out: Path
+    """The run's folder."""
+    val: tuple[str, ...] = ()
+    """Packs or images to validate on; without them the val split of the pack."""
+    priors: Path | None = None
+    """Priors made by `zcolor priors`; without them they are counted first."""
+    resume: bool = False
+    """Go on exactly where the last leg ended."""
+    minutes: float | None = None
+    """End this leg cleanly after so many minutes."""
+    settings: Annotated[TrainSettings, tyro.conf.arg(name="")] = field(
+        default_factory=TrainSettings
+    )
+    """Everything that decides the result."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Pack photographs for training into one HDF5 file.
+
+    example: zcolor pack ~/Pictures --out photos.h5
+    """
+
+    sources: _Sources
+    """Folders, images, globs (in quotes), zip archives or .txt lists of photographs."""
+    out: Path
+    """The pack to write (.h5); dropped photos are listed in a .report.txt beside it."""
+    overwrite: bool = False
+    """Replace the pack if it exists."""
+    settings: Annotated[PackSettings, tyro.conf.arg(name="")] = field(default_factory=PackSettings)
+    """How photographs become a pack."""
+
+
+@dataclass(frozen=True)
+class Priors:
+    """Count the colours of photographs into the prior of every cell of the ab grid.
+
+    example: zcolor priors photos.h5 --out priors.h5 --plot priors.png
+    """
+
+    data: _Sources
+    """Packs (.h5), folders, images, globs, .txt lists or zip archives."""
+    out: Path
+    """The HDF5 file to write."""
+    plot: Path | None = None
+    """A PNG file for a picture of the priors."""
+    split: Literal["train", "val", "test", "all"] = "train"
+    """The split of packs to count; images outside packs are always counted."""
+    settings: Annotated[PriorSettings, tyro.conf.arg(name="")] = field(
+        default_factory=PriorSettings
+    )
+    """How to count."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """List the models that come with zcolor.
+
+    example: zcolor models
+    """
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Colour the sample photographs and write before/after sheets.
+
+    example: zcolor demo -o sheets/
+    """
+
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("zcolor-demo")
+    """The folder to write to."""
+    samples: Path | None = None
+    """A folder of photographs in place of the samples."""
+    model: str = "zhang"
+    """A name that `zcolor models` lists, or a checkpoint."""
+    device: Device = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+
+
+Command = Colorize | Train | Pack | Priors | Models | Demo
+
+
+@dataclass(frozen=True)
+class Zcolor:
+    """Colour black-and-white photographs, and train the network that does it."""
+
+    command: tyro.conf.OmitSubcommandPrefixes[Command]
+    """What to do."""
+    debug: bool = False
+    """Show the whole trace of an error, and what happens in between."""
+    version: bool = False
+    """Print the version and end."""
