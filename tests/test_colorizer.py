@@ -14,6 +14,7 @@ from zcolor import Colorizer, colorize
 from zcolor.models.zhang import Zhang
 from zcolor.photo import read_photo, working_shape
 from zcolor.registry import save_model
+from zcolor.settings import ColorizeSettings
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +159,7 @@ def test_colors_are_handed_on(tmp_path, grey):
 
 
 def ab_of(colorizer, image, **options):
-    return colorizer.predict_ab(read_photo(image), colorizer.options(**options))
+    return colorizer.predict_ab(read_photo(image), ColorizeSettings(**options))
 
 
 @pytest.mark.parametrize("size", [None, 32, 96, np.int64(40)])
@@ -176,7 +177,7 @@ def test_size_is_the_working_size(tiny, grey, size):
         ({"temperature": float("nan")}, "temperature must be a number"),
         ({"temperature": "hot"}, "temperature must be a number"),
         ({"colors": "many"}, "colors must be 'means' or 'centers'"),
-        ({"size": 7}, r"size must lie in 8..4096 pixels \(this model's own is 64\), got 7"),
+        ({"size": 7}, r"size must lie in 8..4096 pixels \(left out, .* model's own\), got 7"),
         ({"size": 4097}, "size must lie in 8..4096"),
         ({"size": 99.5}, "size must be a whole number of pixels, got 99.5"),
         ({"size": "64"}, "size must be a whole number of pixels, got '64'"),
@@ -234,6 +235,21 @@ def test_passes_are_bounded(tiny, grey, monkeypatch):
     whole = tiny(stack)
     monkeypatch.setattr(zcolor.colorizer, "_PIXELS_AT_ONCE", 2 * 56 * 80)
     assert levels(tiny(stack), whole) <= 1
+
+
+def test_batch_hands_every_setting_on(tiny, grey):
+    options = {
+        "decode": "argmax",
+        "colors": "centers",
+        "size": 40,
+        "upsample": "bilinear",
+        "saturation": 0.5,
+    }
+    (result,) = tiny.batch([grey], ColorizeSettings(**options))
+    assert np.array_equal(result, tiny(grey, **options))
+    for name in ("decode", "size", "saturation"):
+        others = {key: value for key, value in options.items() if key != name}
+        assert not np.array_equal(result, tiny(grey, **others))
 
 
 def test_batch_of_nothing(tiny):

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import zcolor.photo
+import zcolor.render
 from zcolor.lab import rgb_to_lab, rgb_to_lightness
 from zcolor.photo import read_photo
 from zcolor.working import resize_area, working_shape
@@ -95,11 +95,11 @@ def test_strips_equal_the_whole(
     rng = np.random.default_rng(4)
     batch = rng.integers(0, 256, (2, 61, 37, channels), dtype=np.uint8)
     whole = read_photo(batch).with_ab(wild_ab(2))
-    monkeypatch.setattr(zcolor.photo, "STRIP_PIXELS", strip_pixels)
+    monkeypatch.setattr(zcolor.render, "STRIP_PIXELS", strip_pixels)
     calls = []
-    original = zcolor.photo.upsample_ab
+    original = zcolor.render.upsample_ab
     monkeypatch.setattr(
-        zcolor.photo,
+        zcolor.render,
         "upsample_ab",
         lambda *args, **options: calls.append(options["rows"]) or original(*args, **options),
     )

@@ -14,6 +14,7 @@ import pytest
 from zcolor import settings
 from zcolor.settings import (
     AugmentSettings,
+    ColorizeSettings,
     DecodeSettings,
     PackSettings,
     PriorSettings,
@@ -104,6 +105,14 @@ def test_going_back_to_annealed_takes_the_temperature_along():
     assert base.changed(method="argmax").changed(method="annealed") == base
 
 
+def test_colouring_takes_from_the_model_what_is_not_given():
+    own = DecodeSettings("argmax", 0.2, "centers")
+    assert ColorizeSettings(decode=None).decode_settings(own) == own
+    assert ColorizeSettings().decode_settings(own) == DecodeSettings("annealed", 0.2, "centers")
+    given = ColorizeSettings(decode=None, temperature=0.5, colors="means")
+    assert given.decode_settings(own) == DecodeSettings("annealed", 0.5, "means")
+
+
 # ---- refusals --------------------------------------------------------------------------------
 
 
@@ -121,6 +130,21 @@ def test_a_temperature_for_a_method_that_has_none_is_refused(method):
         (DecodeSettings, {"temperature": 1.01}, r"temperature must lie in \[0, 1\] .* 1.01"),
         (DecodeSettings, {"temperature": math.nan}, r"temperature must lie in \[0, 1\] .* nan"),
         (DecodeSettings, {"colors": "modes"}, "colors must be 'means' or 'centers', got 'modes'"),
+        (ColorizeSettings, {"decode": "best"}, "decode must be .*, got 'best'"),
+        (ColorizeSettings, {"decode": "mean", "temperature": 0.3}, "'mean' has no temperature"),
+        (ColorizeSettings, {"temperature": 1.5}, r"temperature must lie in \[0, 1\] .* 1.5"),
+        (ColorizeSettings, {"temperature": math.nan}, "temperature must be a number .* nan"),
+        (ColorizeSettings, {"temperature": "hot"}, "temperature must be a number .* 'hot'"),
+        (ColorizeSettings, {"colors": "many"}, "colors must be 'means' or 'centers', got 'many'"),
+        (ColorizeSettings, {"size": 7}, r"size must lie in 8\.\.4096 pixels .* got 7"),
+        (ColorizeSettings, {"size": 4097}, r"size must lie in 8\.\.4096 pixels .* got 4097"),
+        (ColorizeSettings, {"size": 99.5}, "size must be a whole number of pixels, got 99.5"),
+        (ColorizeSettings, {"size": math.inf}, "size must be a whole number of pixels, got inf"),
+        (ColorizeSettings, {"size": "64"}, "size must be a whole number of pixels, got '64'"),
+        (ColorizeSettings, {"upsample": "cubic"}, "unknown upsample method 'cubic'; .*'bilinear'"),
+        (ColorizeSettings, {"saturation": -0.1}, r"saturation must lie in \[0, 4\] .* -0.1"),
+        (ColorizeSettings, {"saturation": 4.1}, r"saturation must lie in \[0, 4\] .* 4.1"),
+        (ColorizeSettings, {"saturation": "1"}, r"saturation must lie in \[0, 4\] .* '1'"),
         (PackSettings, {"short_side": 7}, "short_side must be at least 8 .* got 7 and 32"),
         (PackSettings, {"min_side": 0}, "min_side at least 1, got 128 and 0"),
         (PackSettings, {"fractions": (0.8, 0.1, 0.2)}, "three shares that sum to 1 .* 0.2"),
@@ -177,6 +201,8 @@ def test_senseless_values_are_refused(cls, options, words):
     [
         (DecodeSettings, {"temperature": 0.0}),
         (DecodeSettings, {"temperature": 1.0}),
+        (ColorizeSettings, {"decode": None, "temperature": 0.0, "size": 8, "saturation": 0.0}),
+        (ColorizeSettings, {"temperature": 1.0, "size": 4096, "saturation": 4.0}),
         (PackSettings, {"fractions": (0.7, 0.2, 0.1), "quality": 100}),
         (PackSettings, {"fractions": (1.0, 0.0, 0.0)}),
         (PriorSettings, {"bins": 2, "stride": 1, "smoothing": 0.0, "mixing": 0.0}),

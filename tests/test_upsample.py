@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zcolor.upsample import UPSAMPLE_METHODS, upsample_ab
+from zcolor.settings import UPSAMPLE_METHODS
+from zcolor.upsample import upsample_ab
 
 
 def random_ab(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
-import numbers
 import os
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,38 +18,18 @@ from torch import Tensor
 
 from zcolor.photo import Colored, ImageLike, Photo, read_photo
 from zcolor.registry import find_weights, load_model, pick_device
-from zcolor.settings import DecodeSettings
-from zcolor.upsample import check_method
+from zcolor.settings import ColorizeSettings, Colors, DecodeMethod, Upsample
 
 if TYPE_CHECKING:
     from zcolor.distribution import ColorDistribution
 
 logger = logging.getLogger(__name__)
 
-SIZES = (8, 4096)
-"""Smallest and largest working size, in pixels."""
-MAX_SATURATION = 4.0
-"""Largest factor on ab; beyond it every colour lies at the edge of the gamut."""
-
 # Pixels of the working size that go through the network at once: 64 photos at 128 x 128. The
 # probabilities of 324 cells at a quarter of the side take 85 MB for them.
 _PIXELS_AT_ONCE = 1 << 20
 # Networks that `colorize` keeps loaded.
 _KEPT = 4
-
-
-@dataclass(frozen=True)
-class Options:
-    """How pictures are coloured, complete and checked: what `Colorizer.options` gives."""
-
-    decode: DecodeSettings
-    """How probabilities become colour."""
-    size: int
-    """Working size: the side in pixels of the square of equal area."""
-    upsample: str
-    """How ab comes to full size."""
-    saturation: float
-    """Factor on ab."""
 
 
 class Colorizer:
@@ -93,34 +70,19 @@ class Colorizer:
         self,
         image: ImageLike,
         *,
-        decode: str | None = "annealed",
+        decode: DecodeMethod | None = "annealed",
         temperature: float | None = None,
-        colors: str | None = None,
+        colors: Colors | None = None,
         size: int | None = None,
-        upsample: str = "bilinear",
+        upsample: Upsample = "bilinear",
         saturation: float = 1.0,
     ) -> Colored:
         """Colour a picture; see `colorize` for the parameters, what comes out and the errors."""
-        return self.batch(
-            [image],
-            decode=decode,
-            temperature=temperature,
-            colors=colors,
-            size=size,
-            upsample=upsample,
-            saturation=saturation,
-        )[0]
+        settings = ColorizeSettings(decode, temperature, colors, size, upsample, saturation)
+        return self.batch([image], settings)[0]
 
     def batch(
-        self,
-        images: Iterable[ImageLike],
-        *,
-        decode: str | None = "annealed",
-        temperature: float | None = None,
-        colors: str | None = None,
-        size: int | None = None,
-        upsample: str = "bilinear",
-        saturation: float = 1.0,
+        self, images: Iterable[ImageLike], settings: ColorizeSettings = ColorizeSettings()
     ) -> list[Colored]:
         """Colour many pictures, those of one working shape together.
 
@@ -130,8 +92,8 @@ class Colorizer:
         ----------
         images
             Pictures of any kind, kinds mixed as you like.
-        decode, temperature, colors, size, upsample, saturation
-            As for `colorize`.
+        settings
+            How; the fields are the parameters of `colorize`.
 
         Returns
         -------
@@ -152,18 +114,10 @@ class Colorizer:
                 f"batch takes a list of pictures, got a single {type(images).__name__}; put it "
                 "into a list, or call the colorizer itself"
             )
-        options = self.options(
-            decode=decode,
-            temperature=temperature,
-            colors=colors,
-            size=size,
-            upsample=upsample,
-            saturation=saturation,
-        )
         photos = [read_photo(image) for image in images]
-        abs_ = self._predict_many(photos, options)
+        abs_ = self._predict_many(photos, settings)
         return [
-            photo.with_ab(ab, upsample=options.upsample, saturation=options.saturation)
+            photo.with_ab(ab, upsample=settings.upsample, saturation=settings.saturation)
             for photo, ab in zip(photos, abs_, strict=True)
         ]
 
@@ -197,109 +151,61 @@ class Colorizer:
                 f"{type(self.net).__name__} predicts a colour, not the probabilities of many; "
                 "use a model that classifies, such as 'zhang'"
             )
+        working_size = self._size(ColorizeSettings(size=size))
         with torch.inference_mode():
-            lightness = read_photo(image).lightness(self._size(size), self.device)
+            lightness = read_photo(image).lightness(working_size, self.device)
             distribution: ColorDistribution = answer(lightness)
         return distribution
 
-    def options(
-        self,
-        *,
-        decode: str | None = "annealed",
-        temperature: float | None = None,
-        colors: str | None = None,
-        size: int | None = None,
-        upsample: str = "bilinear",
-        saturation: float = 1.0,
-    ) -> Options:
-        """Check options and complete them from the model's own settings.
-
-        Parameters
-        ----------
-        decode, temperature, colors, size, upsample, saturation
-            As for `colorize`.
-
-        Returns
-        -------
-        What `predict_ab` takes.
-
-        Raises
-        ------
-        ValueError
-            For options that make no sense.
-        """
-        if not (_is_number(saturation) and 0 <= saturation <= MAX_SATURATION):
-            raise ValueError(
-                f"saturation must lie in [0, {MAX_SATURATION:g}] (0 is grey, 1 leaves the colours "
-                f"as they are), got {saturation!r}"
-            )
-        if temperature is not None and not _is_number(temperature):
-            raise ValueError(f"temperature must be a number in [0, 1], got {temperature!r}")
-        check_method(upsample)
-        return Options(
-            decode=self.net.decode.changed(method=decode, temperature=temperature, colors=colors),
-            size=self._size(size),
-            upsample=upsample,
-            saturation=float(saturation),
-        )
-
-    def predict_ab(self, photo: Photo, options: Options) -> Tensor:
+    def predict_ab(self, photo: Photo, settings: ColorizeSettings = ColorizeSettings()) -> Tensor:
         """Predict the colour of a photo, for `Photo.with_ab` or `Photo.render`.
 
         Parameters
         ----------
         photo
             What `zcolor.photo.read_photo` gave.
-        options
-            What `options` gave.
+        settings
+            How; `upsample` and `saturation` are left to `Photo.with_ab`.
 
         Returns
         -------
         (n, 2, h', w') ab, unscaled, at the network's resolution, on its device.
         """
-        return self._predict_many([photo], options)[0]
+        return self._predict_many([photo], settings)[0]
 
-    def _predict_many(self, photos: Sequence[Photo], options: Options) -> list[Tensor]:
+    def _predict_many(self, photos: Sequence[Photo], settings: ColorizeSettings) -> list[Tensor]:
         """Predict (n, 2, h', w') ab for each photo; equal working shapes share forward passes."""
+        size, decode = self._size(settings), settings.decode_settings(self.net.decode)
         groups: dict[tuple[int, int], list[int]] = {}
         for i, photo in enumerate(photos):
-            groups.setdefault(photo.working_shape(options.size), []).append(i)
+            groups.setdefault(photo.working_shape(size), []).append(i)
         found: dict[int, Tensor] = {}
         for (height, width), members in groups.items():
             at_once = max(1, _PIXELS_AT_ONCE // (height * width))
             with torch.inference_mode():
                 lightness = torch.cat(
-                    [photos[i].lightness(options.size, self.device) for i in members]
+                    [photos[i].lightness(size, self.device) for i in members]
                 )  # (all pictures of the group, 1, height, width)
                 ab = torch.cat(
-                    [self.net.predict_ab(part, options.decode) for part in lightness.split(at_once)]
+                    [self.net.predict_ab(part, decode) for part in lightness.split(at_once)]
                 )
             parts = ab.split([photos[i].n for i in members])
             found.update(zip(members, parts, strict=True))
         return [found[i] for i in range(len(photos))]
 
-    def _size(self, size: int | None) -> int:
-        if size is None:
-            return self.net.working_size
-        if not _is_number(size) or size != int(size):
-            raise ValueError(f"size must be a whole number of pixels, got {size!r}")
-        if not SIZES[0] <= size <= SIZES[1]:
-            raise ValueError(
-                f"size must lie in {SIZES[0]}..{SIZES[1]} pixels (this model's own is "
-                f"{self.net.working_size}), got {size}"
-            )
-        return int(size)
+    def _size(self, settings: ColorizeSettings) -> int:
+        return self.net.working_size if settings.size is None else int(settings.size)
 
 
 def colorize(
     image: ImageLike,
     *,
     model: str | os.PathLike[str] = "zhang",
-    decode: str | None = "annealed",
+    decode: DecodeMethod | None = "annealed",
     temperature: float | None = None,
-    colors: str | None = None,
+    colors: Colors | None = None,
     size: int | None = None,
-    upsample: str = "bilinear",
+    upsample: Upsample = "bilinear",
     saturation: float = 1.0,
     device: str | torch.device = "auto",
 ) -> Colored:
@@ -349,15 +255,8 @@ def colorize(
     FileNotFoundError, IsADirectoryError
         If a path leads to no file.
     """
-    return _kept_colorizer(model, pick_device(device))(
-        image,
-        decode=decode,
-        temperature=temperature,
-        colors=colors,
-        size=size,
-        upsample=upsample,
-        saturation=saturation,
-    )
+    settings = ColorizeSettings(decode, temperature, colors, size, upsample, saturation)
+    return _kept_colorizer(model, pick_device(device)).batch([image], settings)[0]
 
 
 _loading = threading.Lock()
@@ -374,8 +273,3 @@ def _kept_colorizer(model: str | os.PathLike[str], device: torch.device) -> Colo
 @functools.lru_cache(maxsize=_KEPT)
 def _load_colorizer(path: str, device: torch.device, _stamp: tuple[int, int]) -> Colorizer:
     return Colorizer(path, device=device)
-
-
-def _is_number(value: object) -> bool:
-    """Tell a finite real number from everything else."""
-    return isinstance(value, numbers.Real) and math.isfinite(value)

@@ -6,13 +6,10 @@ The pixels are decoded by `zcolor.readers`, converted to sRGB by `zcolor.icc`, e
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import secrets
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -24,10 +21,17 @@ from PIL import Image
 
 from zcolor.icc import srgb_profile, to_srgb
 from zcolor.metadata import Metadata, read_metadata
-from zcolor.readers import READABLE_FORMATS, ImageReadError, check_header, identify, load_pixels
+from zcolor.readers import (
+    READABLE_FORMATS,
+    ImageReadError,
+    Source,
+    check_header,
+    identify,
+    load_pixels,
+    open_source,
+)
 from zcolor.writers import ALPHA_FORMATS, COLOR_FORMATS, encode
 
-Source = str | os.PathLike[str] | bytes | IO[bytes]
 UInt = npt.NDArray[np.uint8 | np.uint16]
 
 MAX_PIXELS = 300_000_000
@@ -90,7 +94,7 @@ def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
     >>> read_image(b"P5 2 1 255 \x00\xff").pixels.tolist()
     [[[0], [255]]]
     """
-    with _open_source(source) as (stream, name):
+    with open_source(source) as (stream, name):
         try:
             image = identify(stream)
             if image is None:
@@ -142,39 +146,6 @@ def from_pil(image: Image.Image, *, max_pixels: int = MAX_PIXELS) -> DecodedImag
             f"{name} cannot be loaded ({type(error).__name__}: {error}); accepted are open, whole "
             "images: call image.load() before its file is closed"
         ) from error
-
-
-@contextlib.contextmanager
-def _open_source(source: Source) -> Iterator[tuple[IO[bytes], str]]:
-    """Give a seekable binary stream and a name for messages."""
-    data: object
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        name, data = "the given bytes", bytes(source)
-    elif isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        if path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder; give the path of an image file in it")
-        if not path.exists():
-            raise FileNotFoundError(f"there is no file {str(path)!r}; check the path")
-        if path.stat().st_size == 0:
-            raise ImageReadError(f"{path} is empty (0 bytes); give a whole image file")
-        with path.open("rb") as stream:
-            yield stream, str(path)
-        return
-    elif hasattr(source, "read"):
-        name, data = "the file object", source.read()
-    else:
-        raise TypeError(
-            "expected a path, bytes or a binary file object as the image, "
-            f"got {type(source).__name__}"
-        )
-    if not isinstance(data, bytes):
-        raise TypeError(f"{name} gave {type(data).__name__}, not bytes; open it with mode 'rb'")
-    if not data:
-        raise ImageReadError(
-            f"{name} is empty (0 bytes); give a whole image file (a file object may need .seek(0))"
-        )
-    yield io.BytesIO(data), name
 
 
 def _decode(

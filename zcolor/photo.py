@@ -20,7 +20,6 @@ result have 4 channels) and hold uint8, uint16 or float16/32/64 in [0, 1]; bool 
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass, field
 from typing import IO, Literal
@@ -30,14 +29,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from zcolor.arrays import (
-    TORCH_DTYPES,
-    AnyArray,
-    batch_of_array,
-    batch_of_tensor,
-    from_float,
-    to_float,
-)
+from zcolor.arrays import AnyArray, batch_of_array, batch_of_tensor, to_float
 from zcolor.files import (
     MAX_PIXELS,
     DecodedImage,
@@ -47,18 +39,15 @@ from zcolor.files import (
     read_image,
 )
 from zcolor.icc import srgb_profile
-from zcolor.lab import lab_to_rgb, rgb_to_lightness
+from zcolor.lab import rgb_to_lightness
 from zcolor.metadata import Metadata
-from zcolor.upsample import check_method, upsample_ab
+from zcolor.render import join_ab
 from zcolor.working import resize_area, working_shape
 
 ImageLike = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | AnyArray | Tensor
 """What `read_photo` takes."""
 Colored = Image.Image | bytes | AnyArray | Tensor
 """What `Photo.with_ab` gives."""
-
-STRIP_PIXELS = 1 << 19
-"""Full-size pixels that are float at a time: about 0.1 GB of them while they are converted."""
 
 _PIL_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
 
@@ -105,12 +94,6 @@ class Photo:
     @property
     def _n_color(self) -> int:
         return 1 if self._n_channels < 3 else 3
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        if isinstance(self.pixels, Tensor):
-            return self.pixels.dtype
-        return TORCH_DTYPES[self.pixels.dtype.newbyteorder("=")]
 
     def working_shape(self, size: int) -> tuple[int, int]:
         """Size at which the network looks at this photo: `zcolor.working.working_shape`.
@@ -170,16 +153,16 @@ class Photo:
     ) -> Colored:
         """Join ab to the full-size L of the photo.
 
-        Works in horizontal strips of `STRIP_PIXELS` on the device of `ab`. Colours that sRGB cannot
-        show lose chroma, not lightness: L is that of the photo, within 0.25 after rounding to 8
-        bits and 1e-3 for float32 and float64 (float16 rounds coarser by itself).
+        Works strip by strip (`zcolor.render`) on the device of `ab`. Colours that sRGB cannot show
+        lose chroma, not lightness: L is that of the photo, within 0.25 after rounding to 8 bits
+        and 1e-3 for float32 and float64 (float16 rounds coarser by itself).
 
         Parameters
         ----------
         ab
             (n, 2, h', w') ab, unscaled, of any size; (n, 2, 1, 1) is one colour for the photo.
         upsample
-            How ab comes to full size: one of `zcolor.upsample.UPSAMPLE_METHODS`.
+            How ab comes to full size: one of `zcolor.settings.UPSAMPLE_METHODS`.
         saturation
             Factor on ab; 0 gives a grey picture.
 
@@ -200,13 +183,15 @@ class Photo:
         [128, 128, 128]
         """
         if self.kind == "pil":
-            colored = self._colored(ab, upsample, saturation, torch.uint8)
+            colored = join_ab(
+                self.pixels, ab, upsample=upsample, saturation=saturation, dtype=torch.uint8
+            )
             return self._to_pil(_channels_last(colored)[0])
         if self.kind == "bytes":
             pixels = self.render(ab, upsample=upsample, saturation=saturation)
             file_format = color_format(self.format, alpha=self.has_alpha)
             return encode_image(pixels, file_format, self.metadata)
-        colored = self._colored(ab, upsample, saturation, self._dtype)
+        colored = join_ab(self.pixels, ab, upsample=upsample, saturation=saturation)
         if isinstance(self.pixels, Tensor):
             return colored if self.batched else colored[0]
         array = _channels_last(colored).astype(self.pixels.dtype, copy=False)
@@ -238,63 +223,9 @@ class Photo:
         """
         if self.n != 1:
             raise ValueError(f"render takes a single picture, this photo is a batch of {self.n}")
-        rendered: AnyArray = _channels_last(self._colored(ab, upsample, saturation, self._dtype))[0]
+        colored = join_ab(self.pixels, ab, upsample=upsample, saturation=saturation)
+        rendered: AnyArray = _channels_last(colored)[0]
         return rendered
-
-    def _colored(self, ab: Tensor, upsample: str, saturation: float, dtype: torch.dtype) -> Tensor:
-        """Give (n, 3 or 4, h, w) of `dtype`; channels last in memory for all but torch."""
-        self._check_ab(ab, saturation)
-        check_method(upsample)
-        n, height, width = self.n, self.height, self.width
-        n_out = 4 if self.has_alpha else 3
-        if isinstance(self.pixels, Tensor):
-            out = torch.empty((n, n_out, height, width), dtype=dtype, device=self.pixels.device)
-        else:
-            out = torch.empty((n, height, width, n_out), dtype=dtype).permute(0, 3, 1, 2)
-        # MPS has no float64.
-        double = self._dtype == torch.float64 and ab.device.type != "mps"
-        work_dtype = torch.float64 if double else torch.float32
-        ab = ab.detach().to(work_dtype) * saturation
-        n_rows = max(1, STRIP_PIXELS // (n * width))
-        for start in range(0, height, n_rows):
-            rows = (start, min(start + n_rows, height))
-            strip = self._strip(*rows)
-            rgb = to_float(strip[:, : self._n_color], ab.device, work_dtype)
-            lightness = rgb_to_lightness(rgb.expand(-1, 3, -1, -1))
-            full_ab = upsample_ab(ab, height, width, method=upsample, rows=rows)
-            colored = lab_to_rgb(torch.cat((lightness, full_ab), dim=1))
-            target = out[:, :, rows[0] : rows[1]]
-            target[:, :3].copy_(from_float(colored, out.device, dtype))
-            if self.has_alpha:
-                alpha = strip[:, -1:]
-                if alpha.dtype != dtype:  # 16 bits for a kind that holds 8
-                    alpha = from_float(to_float(alpha, "cpu", work_dtype), out.device, dtype)
-                target[:, 3:].copy_(alpha)
-        return out
-
-    def _check_ab(self, ab: Tensor, saturation: float) -> None:
-        if ab.ndim != 4 or ab.shape[:2] != (self.n, 2) or 0 in ab.shape:
-            raise ValueError(
-                f"ab must have the shape ({self.n}, 2, h, w) for this photo, "
-                f"got {tuple(ab.shape)}; give one pair of planes per picture"
-            )
-        if not ab.is_floating_point() or not bool(ab.isfinite().all()):
-            raise ValueError(
-                f"ab must be floating and finite, got {ab.dtype}"
-                f"{'' if not ab.is_floating_point() else ' with NaN or inf'}; check the network"
-            )
-        if not (math.isfinite(saturation) and saturation >= 0):
-            raise ValueError(f"saturation must be 0 or more (1 leaves ab alone), got {saturation}")
-
-    def _strip(self, start: int, stop: int) -> Tensor:
-        """Give some rows (n, c, rows, w) in the photo's dtype."""
-        if isinstance(self.pixels, Tensor):
-            return self.pixels[:, :, start:stop]
-        # A copy of the strip: arrays may be read-only, reversed or byte-swapped, tensors may not.
-        rows = np.array(
-            self.pixels[:, start:stop], dtype=self.pixels.dtype.newbyteorder("="), order="C"
-        )
-        return torch.from_numpy(rows).permute(0, 3, 1, 2)
 
     def _channels_last(self, index: int) -> AnyArray:
         """Give the colour of one picture as a contiguous (h, w, 1 or 3) array for OpenCV."""

@@ -1,4 +1,4 @@
-"""The pixels of an opened image file: as they are stored, upright, before any colour profile.
+"""An image file opened, and its pixels: as they are stored, upright, before any colour profile.
 
 Pillow decodes; where it cannot hold the pixels (16-bit colour), OpenCV does.
 """
@@ -6,8 +6,12 @@ Pillow decodes; where it cannot hold the pixels (16-bit colour), OpenCV does.
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
+import os
 import struct
+from collections.abc import Iterator
+from pathlib import Path
 from typing import IO
 
 import cv2
@@ -15,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile, PngImagePlugin, TiffImagePlugin
 
+Source = str | os.PathLike[str] | bytes | IO[bytes]
+"""What leads to an image file."""
 UInt = npt.NDArray[np.uint8 | np.uint16]
 
 READABLE_FORMATS = (
@@ -34,6 +40,64 @@ _CONVERTED_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "YCbCr")
 
 class ImageReadError(ValueError):
     """What came is no picture that zcolor can read; the message says why and what to do."""
+
+
+@contextlib.contextmanager
+def open_source(source: Source) -> Iterator[tuple[IO[bytes], str]]:
+    """Open whatever leads to an image file.
+
+    Parameters
+    ----------
+    source
+        A path, the bytes of a file, or a binary file object (read from where it stands).
+
+    Returns
+    -------
+    A context that gives a seekable binary stream and a name for messages.
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError
+        If a path leads to no file.
+    ImageReadError
+        If there are no bytes.
+    TypeError
+        If `source` is none of the kinds above.
+
+    Examples
+    --------
+    >>> with open_source(b"P5 2 1 255 ..") as (stream, name):
+    ...     name, stream.read(2)
+    ('the given bytes', b'P5')
+    """
+    data: object
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        name, data = "the given bytes", bytes(source)
+    elif isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder; give the path of an image file in it")
+        if not path.exists():
+            raise FileNotFoundError(f"there is no file {str(path)!r}; check the path")
+        if path.stat().st_size == 0:
+            raise ImageReadError(f"{path} is empty (0 bytes); give a whole image file")
+        with path.open("rb") as stream:
+            yield stream, str(path)
+        return
+    elif hasattr(source, "read"):
+        name, data = "the file object", source.read()
+    else:
+        raise TypeError(
+            "expected a path, bytes or a binary file object as the image, "
+            f"got {type(source).__name__}"
+        )
+    if not isinstance(data, bytes):
+        raise TypeError(f"{name} gave {type(data).__name__}, not bytes; open it with mode 'rb'")
+    if not data:
+        raise ImageReadError(
+            f"{name} is empty (0 bytes); give a whole image file (a file object may need .seek(0))"
+        )
+    yield io.BytesIO(data), name
 
 
 def identify(stream: IO[bytes]) -> ImageFile.ImageFile | None:

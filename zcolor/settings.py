@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 
@@ -11,6 +12,19 @@ DecodeMethod = Literal["annealed", "argmax", "mean"]
 Colors = Literal["means", "centers"]
 Upsample = Literal["bilinear"]
 Rebalancing = Literal["neglog", "zhang", "none"]
+
+UPSAMPLE_METHODS: tuple[str, ...] = get_args(Upsample)
+WORKING_SIZES = (8, 4096)
+"""Smallest and largest working size, in pixels."""
+MAX_SATURATION = 4.0
+"""Largest factor on ab; beyond it every colour lies at the edge of the gamut."""
+
+
+def check_upsample(method: str) -> None:
+    """Refuse an upsampling method that is none of `UPSAMPLE_METHODS` with a ValueError."""
+    if method not in UPSAMPLE_METHODS:
+        choices = ", ".join(repr(name) for name in UPSAMPLE_METHODS)
+        raise ValueError(f"unknown upsample method {method!r}; choose one of {choices}")
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,55 @@ class DecodeSettings:
     def effective_temperature(self) -> float:
         """The temperature that the method stands for: argmax 0, mean 1."""
         return {"argmax": 0.0, "mean": 1.0}.get(self.method, self.temperature)
+
+
+@dataclass(frozen=True)
+class ColorizeSettings:
+    """How pictures are coloured; where None is allowed, it takes the model's own."""
+
+    decode: DecodeMethod | None = "annealed"
+    """How probabilities become colour."""
+    temperature: float | None = None
+    """Of the annealed mean, 0 (argmax) to 1 (mean); the model's own choice if not given."""
+    colors: Colors | None = None
+    """The colour of a cell: the mean of its training pixels, or its centre."""
+    size: int | None = None
+    """Working size in pixels, 8 to 4096; the model's own if not given."""
+    upsample: Upsample = "bilinear"
+    """How the colour comes to full size."""
+    saturation: float = 1.0
+    """Factor on the colour, 0 (grey) to 4."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        if not (_is_number(self.saturation) and 0 <= self.saturation <= MAX_SATURATION):
+            raise ValueError(
+                f"saturation must lie in [0, {MAX_SATURATION:g}] (0 is grey, 1 leaves the colours "
+                f"as they are), got {self.saturation!r}"
+            )
+        if self.temperature is not None and not _is_number(self.temperature):
+            raise ValueError(f"temperature must be a number in [0, 1], got {self.temperature!r}")
+        check_upsample(self.upsample)
+        self.decode_settings(DecodeSettings())  # refuses what no model can decode with
+        if self.size is None:
+            return
+        if not _is_number(self.size) or self.size != int(self.size):
+            raise ValueError(f"size must be a whole number of pixels, got {self.size!r}")
+        low, high = WORKING_SIZES
+        if not low <= self.size <= high:
+            raise ValueError(
+                f"size must lie in {low}..{high} pixels (left out, it is the model's own), "
+                f"got {self.size}"
+            )
+
+    def decode_settings(self, own: DecodeSettings) -> DecodeSettings:
+        """Return a model's own settings for decoding with what is not None here replaced."""
+        return own.changed(method=self.decode, temperature=self.temperature, colors=self.colors)
+
+
+def _is_number(value: object) -> bool:
+    """Tell a finite real number from everything else."""
+    return isinstance(value, numbers.Real) and math.isfinite(value)
 
 
 def _are_shares(values: tuple[float, ...]) -> bool:

@@ -6,36 +6,10 @@ smooth interpolation of ab is enough.
 
 from __future__ import annotations
 
-from typing import get_args
-
 import torch
 from torch import Tensor
 
-from zcolor.settings import Upsample
-
-UPSAMPLE_METHODS: tuple[str, ...] = get_args(Upsample)
-
-
-def check_method(method: str) -> None:
-    """Refuse an unknown upsampling method.
-
-    Parameters
-    ----------
-    method
-        The name of the method.
-
-    Raises
-    ------
-    ValueError
-        If it is none of `UPSAMPLE_METHODS`.
-
-    Examples
-    --------
-    >>> check_method("bilinear")
-    """
-    if method not in UPSAMPLE_METHODS:
-        choices = ", ".join(repr(name) for name in UPSAMPLE_METHODS)
-        raise ValueError(f"unknown upsample method {method!r}; choose one of {choices}")
+from zcolor.settings import check_upsample
 
 
 def _taps(start: int, stop: int, n_in: int, n_out: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -82,7 +56,7 @@ def upsample_ab(
     height, width
         Size of the whole result in pixels.
     method
-        One of `UPSAMPLE_METHODS`.
+        One of `zcolor.settings.UPSAMPLE_METHODS`.
     rows
         (first, last + 1): compute only these rows of the result; they equal the same rows of the
         whole bit by bit. None gives every row.
@@ -102,7 +76,7 @@ def upsample_ab(
     >>> upsample_ab(ab, 1, 4)[0, 0].tolist()
     [[0.0, 10.0, 30.0, 40.0]]
     """
-    check_method(method)
+    check_upsample(method)
     if ab.ndim != 4 or ab.shape[1] != 2 or 0 in ab.shape or not ab.is_floating_point():
         raise ValueError(
             f"ab must be a floating tensor of shape (n, 2, h, w) with no side of 0, got {ab.dtype} "

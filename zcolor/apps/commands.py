@@ -9,13 +9,11 @@ from typing import Annotated, Literal
 import tyro
 
 from zcolor.settings import (
-    Colors,
-    DecodeMethod,
+    ColorizeSettings,
     Device,
     PackSettings,
     PriorSettings,
     TrainSettings,
-    Upsample,
 )
 
 _Sources = Annotated[tuple[str, ...], tyro.conf.Positional]
@@ -34,18 +32,10 @@ class Colorize:
     """A folder, or the name for a single picture; without it NAME-color.EXT beside each picture."""
     model: str = "zhang"
     """A name that `zcolor models` lists, or a checkpoint."""
-    decode: DecodeMethod = "annealed"
-    """How probabilities become colour."""
-    temperature: float | None = None
-    """Of the annealed mean, 0 (argmax) to 1 (mean); the model's own choice if not given."""
-    colors: Colors | None = None
-    """The colour of a cell: the mean of its training pixels, or its centre."""
-    size: int | None = None
-    """Working size in pixels, 8 to 4096; the model's own if not given."""
-    saturation: float = 1.0
-    """Factor on the colour, 0 (grey) to 4."""
-    upsample: Upsample = "bilinear"
-    """How the colour comes to full size."""
+    settings: Annotated[ColorizeSettings, tyro.conf.arg(name="")] = field(
+        default_factory=ColorizeSettings
+    )
+    """How the pictures are coloured."""
     quality: int = 95
     """Of JPEG, WebP and AVIF files, 1 to 100."""
     max_pixels: int = 300_000_000

@@ -154,7 +154,7 @@ def _panels(original: Image.Image, colorizer: Colorizer) -> list[tuple[str, Imag
     pixels = torch.from_numpy(np.asarray(original).copy()).permute(2, 0, 1)[None] / 255
     chroma = rgb_to_lab(pixels)[:, 1:].norm(dim=1).mean().item()
     photo = read_photo(original)
-    ab = colorizer.predict_ab(photo, colorizer.options())
+    ab = colorizer.predict_ab(photo)
     grey, colored = photo.with_ab(ab, saturation=0.0), photo.with_ab(ab)
     assert isinstance(grey, Image.Image)
     assert isinstance(colored, Image.Image)

@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from zcolor.colorizer import Colorizer, Options
+from zcolor.colorizer import Colorizer
 from zcolor.files import MAX_PIXELS, color_format, format_for, write_image
 from zcolor.photo import read_photo
+from zcolor.settings import ColorizeSettings
 
 logger = logging.getLogger(__name__)
 
@@ -68,12 +69,7 @@ def color_files(
     *,
     overwrite: bool = False,
     model: str | os.PathLike[str] = "zhang",
-    decode: str | None = None,
-    temperature: float | None = None,
-    colors: str | None = None,
-    size: int | None = None,
-    upsample: str = "bilinear",
-    saturation: float = 1.0,
+    settings: ColorizeSettings = ColorizeSettings(),
     device: str | torch.device = "auto",
     quality: int = 95,
     max_pixels: int = MAX_PIXELS,
@@ -95,8 +91,10 @@ def color_files(
         file also the name of the new file. EXT becomes png for formats without colour.
     overwrite
         Replace files that exist; originals are never replaced.
-    model, decode, temperature, colors, size, upsample, saturation, device
+    model, device
         As for `zcolor.colorize`.
+    settings
+        How; the fields are the other parameters of `zcolor.colorize`.
     quality
         Of JPEG, WebP and AVIF files: 1 to 100.
     max_pixels
@@ -119,17 +117,9 @@ def color_files(
         raise ValueError(f"quality must lie in 1..100, got {quality}")
     jobs, failed = _plan([Path(source) for source in sources], None if out is None else Path(out))
     colorizer = Colorizer(model, device=device)
-    options = colorizer.options(
-        decode=decode,
-        temperature=temperature,
-        colors=colors,
-        size=size,
-        upsample=upsample,
-        saturation=saturation,
-    )
     done: list[Path] = []
     skipped: list[tuple[Path, str]] = []
-    worker = _Worker(colorizer, options, overwrite, quality, max_pixels, jobs)
+    worker = _Worker(colorizer, settings, overwrite, quality, max_pixels, jobs)
     n_seen = 0
     bar = tqdm(jobs, desc="colouring", unit="photo", disable=None if progress else True)
     try:
@@ -155,13 +145,13 @@ class _Worker:
     def __init__(
         self,
         colorizer: Colorizer,
-        options: Options,
+        settings: ColorizeSettings,
         overwrite: bool,  # noqa: FBT001 (called in one place)
         quality: int,
         max_pixels: int,
         jobs: Sequence[_Job],
     ) -> None:
-        self.colorizer, self.options = colorizer, options
+        self.colorizer, self.settings = colorizer, settings
         self.overwrite, self.quality, self.max_pixels = overwrite, quality, max_pixels
         self.originals = {job.source.resolve() for job in jobs}
         self.taken: dict[Path, Path] = {}
@@ -180,10 +170,9 @@ class _Worker:
                 )
             target = target.with_suffix(".png")
             self._check_free(job.source, target)
-        ab = self.colorizer.predict_ab(photo, self.options)
-        pixels = photo.render(
-            ab, upsample=self.options.upsample, saturation=self.options.saturation
-        )
+        settings = self.settings
+        ab = self.colorizer.predict_ab(photo, settings)
+        pixels = photo.render(ab, upsample=settings.upsample, saturation=settings.saturation)
         target.parent.mkdir(parents=True, exist_ok=True)
         write_image(target, pixels, metadata=photo.metadata, quality=self.quality)
         self.taken[target.resolve()] = job.source

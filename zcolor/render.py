@@ -1,0 +1,119 @@
+"""ab joined to the full-size L of a picture, strip by strip, so that little is float at a time."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zcolor.arrays import TORCH_DTYPES, AnyArray, from_float, to_float
+from zcolor.lab import lab_to_rgb, rgb_to_lightness
+from zcolor.settings import check_upsample
+from zcolor.upsample import upsample_ab
+
+STRIP_PIXELS = 1 << 19
+"""Full-size pixels that are float at a time: about 0.1 GB of them while they are converted."""
+
+
+def join_ab(
+    pixels: AnyArray | Tensor,
+    ab: Tensor,
+    *,
+    upsample: str = "bilinear",
+    saturation: float = 1.0,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Join ab to the full-size L of pictures of equal size.
+
+    Works in horizontal strips of `STRIP_PIXELS` on the device of `ab`; `zcolor.lab.lab_to_rgb`
+    brings colours that sRGB cannot show back to it.
+
+    Parameters
+    ----------
+    pixels
+        NumPy (n, h, w, c) or torch (n, c, h, w), sRGB; c = 1 grey, 2 grey and alpha, 3 RGB, 4 RGB
+        and alpha; uint8, uint16, or floats in [0, 1]. Not changed.
+    ab
+        (n, 2, h', w'), unscaled, of any size.
+    upsample, saturation
+        As for `zcolor.photo.Photo.with_ab`.
+    dtype
+        Of the result: uint8, uint16 or a float; None takes that of the pixels.
+
+    Returns
+    -------
+    (n, 3 or 4, h, w) RGB in sRGB, with the alpha of the pixels where they have it: on the device
+    of torch pixels; on the CPU, with the channels last in memory, for NumPy pixels.
+
+    Raises
+    ------
+    ValueError
+        For ab of another shape, or not finite, and options that make no sense.
+
+    Examples
+    --------
+    >>> grey = np.full((1, 4, 6, 1), 128, np.uint8)
+    >>> join_ab(grey, torch.zeros(1, 2, 1, 1))[0, :, 0, 0].tolist()
+    [128, 128, 128]
+    """
+    if isinstance(pixels, Tensor):
+        n, n_channels, height, width = pixels.shape
+        own = pixels.dtype
+    else:
+        n, height, width, n_channels = pixels.shape
+        own = TORCH_DTYPES[pixels.dtype.newbyteorder("=")]
+    _check(n, ab, saturation)
+    check_upsample(upsample)
+    dtype = own if dtype is None else dtype
+    has_alpha = n_channels in (2, 4)
+    n_color, n_out = (3 if n_channels > 2 else 1), (4 if has_alpha else 3)
+    if isinstance(pixels, Tensor):
+        out = torch.empty((n, n_out, height, width), dtype=dtype, device=pixels.device)
+    else:
+        out = torch.empty((n, height, width, n_out), dtype=dtype).permute(0, 3, 1, 2)
+    # MPS has no float64.
+    double = own == torch.float64 and ab.device.type != "mps"
+    work_dtype = torch.float64 if double else torch.float32
+    ab = ab.detach().to(work_dtype) * float(saturation)
+    n_rows = max(1, STRIP_PIXELS // (n * width))
+    for start in range(0, height, n_rows):
+        rows = (start, min(start + n_rows, height))
+        strip = _strip(pixels, *rows)
+        rgb = to_float(strip[:, :n_color], ab.device, work_dtype)
+        lightness = rgb_to_lightness(rgb.expand(-1, 3, -1, -1))
+        full_ab = upsample_ab(ab, height, width, method=upsample, rows=rows)
+        colored = lab_to_rgb(torch.cat((lightness, full_ab), dim=1))
+        target = out[:, :, rows[0] : rows[1]]
+        target[:, :3].copy_(from_float(colored, out.device, dtype))
+        if has_alpha:
+            alpha = strip[:, -1:]
+            if alpha.dtype != dtype:  # 16 bits for a kind that holds 8
+                alpha = from_float(to_float(alpha, "cpu", work_dtype), out.device, dtype)
+            target[:, 3:].copy_(alpha)
+    return out
+
+
+def _check(n: int, ab: Tensor, saturation: float) -> None:
+    if ab.ndim != 4 or ab.shape[:2] != (n, 2) or 0 in ab.shape:
+        raise ValueError(
+            f"ab must have the shape ({n}, 2, h, w) for this photo, "
+            f"got {tuple(ab.shape)}; give one pair of planes per picture"
+        )
+    if not ab.is_floating_point() or not bool(ab.isfinite().all()):
+        raise ValueError(
+            f"ab must be floating and finite, got {ab.dtype}"
+            f"{'' if not ab.is_floating_point() else ' with NaN or inf'}; check the network"
+        )
+    if not (math.isfinite(saturation) and saturation >= 0):
+        raise ValueError(f"saturation must be 0 or more (1 leaves ab alone), got {saturation}")
+
+
+def _strip(pixels: AnyArray | Tensor, start: int, stop: int) -> Tensor:
+    """Give some rows (n, c, rows, w) in the dtype of the pixels."""
+    if isinstance(pixels, Tensor):
+        return pixels[:, :, start:stop]
+    # A copy of the strip: arrays may be read-only, reversed or byte-swapped, tensors may not.
+    rows = np.array(pixels[:, start:stop], dtype=pixels.dtype.newbyteorder("="), order="C")
+    return torch.from_numpy(rows).permute(0, 3, 1, 2)
