@@ -223,3 +223,16 @@ def test_demo_says_where(tmp_path, weights, album, capsys):
     assert str(tmp_path / "sheets" / "_all.jpg") in shown
     assert cli.main([*call, "--samples", str(tmp_path / "none")]) == 2
     assert "there is no folder" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    done = subprocess.run(
+        f'{sys.executable} -c \'from zcolor.apps.cli import main; main(["train", "--help"])\''
+        " | head -n 1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "usage" in done.stdout
+    assert done.stderr == ""

@@ -47,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         call = tyro.cli(Zcolor, prog="zcolor", args=argv, config=_STYLE)
     except SystemExit as end:  # tyro has said why
         return end.code if isinstance(end.code, int) else USAGE
+    except BrokenPipeError:  # the reader has seen enough, as in `zcolor --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     logging.getLogger("zcolor").setLevel(logging.DEBUG if call.debug else logging.INFO)
     try:
