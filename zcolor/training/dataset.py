@@ -49,16 +49,13 @@ class Photos(Protocol):
 
     def __len__(self) -> int:
         """Return the number of photographs."""
-        ...
 
     def read(self, index: int) -> Rgb8:
         """Return photograph `index` as (h, w, 3) uint8 RGB."""
-        ...
 
     @property
     def data_hash(self) -> str:
         """A SHA-256 that names this set of photographs, whatever their order."""
-        ...
 
 
 class LoosePhotos:
