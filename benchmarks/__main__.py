@@ -77,7 +77,7 @@ def main() -> None:
     net = colorizer.net
     assert isinstance(net, Zhang)
     compare("512 x 512 JPEG to picture (usual path)", lambda: colorizer(jpeg), usual)
-    compare("forward at 256 x 256 (width 1)", forward(net), forward(wide))
+    compare("forward at 256 x 256, width 0.5 (width 1)", forward(net), forward(wide))
     compare(
         "Lab there and back (scikit-image)",
         lambda: lab_to_rgb(rgb_to_lab(tensor)),

@@ -7,7 +7,6 @@ The pixels are decoded by `zcolor.readers`, converted to sRGB by `zcolor.icc`, e
 from __future__ import annotations
 
 import os
-import secrets
 import struct
 import zlib
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from zcolor.atomic import whole_file
 from zcolor.icc import srgb_profile, to_srgb
 from zcolor.metadata import Metadata, read_metadata
 from zcolor.readers import (
@@ -301,11 +301,5 @@ def write_image(
     """
     path = Path(path)
     data = encode_image(pixels, file_format or format_for(path), metadata, quality=quality)
-    temporary = path.with_name(f".zcolor-{secrets.token_hex(8)}.part")
-    try:
-        with temporary.open("xb") as stream:
-            stream.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data)

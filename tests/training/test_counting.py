@@ -1,7 +1,6 @@
 """Counting colours: against NumPy loops, for any number of threads, through interrupts."""
 
 import logging
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -217,18 +216,3 @@ def test_a_state_is_read_back_for_the_same_job_alone(tmp_path, caplog):
     assert counting.read_state(path, {"data": "a"}) is None
     assert "cannot be read" in caplog.text
     assert counting.read_state(tmp_path / "other.part", {"data": "a"}) is None
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def write_half():
-        with counting.whole_or_not(path) as temporary:
-            Path(temporary).write_text("half")
-            raise OSError("the disk is full")
-
-    with pytest.raises(OSError, match="the disk is full"):
-        write_half()
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]

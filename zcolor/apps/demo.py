@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
+from zcolor.atomic import whole_file
 from zcolor.colorizer import Colorizer
 from zcolor.lab import rgb_to_lab
 from zcolor.photo import read_photo
@@ -81,12 +82,14 @@ def make_demo(
             original = image.convert("RGB")
         sheet = draw_sheet(_panels(original, colorizer))
         target = out / f"{path.stem}.jpg"
-        sheet.save(target, quality=92)
+        with whole_file(target) as temporary:
+            sheet.save(temporary, "JPEG", quality=92)
         written.append(target)
         sheets.append(sheet)
     # No photo of its own has a name that starts so: it is first in the folder.
     contact = out / "_all.jpg"
-    _contact_sheet(sheets).save(contact, quality=90)
+    with whole_file(contact) as temporary:
+        _contact_sheet(sheets).save(temporary, "JPEG", quality=90)
     return DemoReport(tuple(written), contact)
 
 

@@ -12,7 +12,6 @@ import dataclasses
 import json
 import logging
 import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from zcolor.atomic import whole_file
 from zcolor.lab import rgb_to_lab
 from zcolor.quantizer import AbGrid
 from zcolor.settings import PriorSettings
@@ -275,25 +275,11 @@ def _report_broken(photos: Photos, total: ColorCounts) -> None:
         )
 
 
-@contextmanager
-def whole_or_not(path: Path) -> Iterator[str]:
-    """Give a temporary name beside `path`, and rename it once it is written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".new")
-    os.close(handle)
-    try:
-        yield temporary
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def write_state(path: Path, job: dict[str, Any], counted: ColorCounts) -> None:
     """Write what was counted of a job, which is a description of photos and settings in JSON."""
     job = {**job, "n_counted": counted.n_photos, "broken": counted.broken}
-    with whole_or_not(path) as temporary, open(temporary, "wb") as file:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary, open(temporary, "wb") as file:
         np.savez(
             file,
             job=json.dumps(job),

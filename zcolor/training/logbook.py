@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from zcolor.atomic import whole_file
 from zcolor.files import write_image
 
 logger = logging.getLogger(__name__)
@@ -52,7 +51,10 @@ class Logbook:
         if self._log.exists() and seen:
             lines = self._log.read_text(encoding="utf-8").splitlines()
             self.records = [r for r in map(json.loads, lines) if r["seen"] <= seen]
-        _replace_text(self._log, "".join(json.dumps(r) + "\n" for r in self.records))
+        with whole_file(self._log) as temporary:
+            temporary.write_text(
+                "".join(json.dumps(r) + "\n" for r in self.records), encoding="utf-8"
+            )
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -106,11 +108,3 @@ class Logbook:
         """Flush what TensorBoard still holds."""
         if self._board is not None:
             self._board.close()
-
-
-def _replace_text(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(temporary, path)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from zcolor.atomic import whole_file
 from zcolor.models.base import ColorNet
 from zcolor.registry import save_model
 from zcolor.settings import DecodeSettings, TrainSettings
@@ -197,7 +198,8 @@ class _Trainer:
         if self.crew.leads:
             self.logbook = Logbook(self.folder, seen=self.seen)
             settings_text = json.dumps(dataclasses.asdict(s), indent=2)
-            (self.folder / "settings.json").write_text(settings_text + "\n", encoding="utf-8")
+            with whole_file(self.folder / "settings.json") as temporary:
+                temporary.write_text(settings_text + "\n", encoding="utf-8")
         start, earlier = time.monotonic(), self.spent_s
         saved = start
         epoch_photos = s.epoch_photos or self.n_photos

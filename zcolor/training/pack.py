@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from zcolor.atomic import whole_file
 from zcolor.settings import PackSettings
 from zcolor.training.journal import Journal, Record, Verdict
 from zcolor.training.packfile import (
@@ -319,6 +320,5 @@ def _photos(
 
 def _write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -33,6 +33,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from zcolor.atomic import whole_file
 from zcolor.training.sources import Rgb8, combined_hash
 
 Split = Literal["train", "val", "test", "all"]
@@ -94,19 +95,11 @@ def write_pack(
         If the disk is full or gone.
     """
     path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with h5py.File(temporary, "w") as file:
-            file.attrs.update({"zcolor_pack": PACK_VERSION, "settings": settings})
-            file.attrs["command"] = command
-            _write_index(file, photos)
-            _write_payloads(file["bytes"], payloads)
-        with temporary.open("r+b") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update({"zcolor_pack": PACK_VERSION, "settings": settings})
+        file.attrs["command"] = command
+        _write_index(file, photos)
+        _write_payloads(file["bytes"], payloads)
 
 
 def _write_index(file: h5py.File, photos: Sequence[PackedPhoto]) -> None:

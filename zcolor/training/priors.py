@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import torch
 
+from zcolor.atomic import whole_file
 from zcolor.quantizer import AbGrid
 from zcolor.settings import PriorSettings, Rebalancing
 from zcolor.training.counting import (
@@ -21,7 +22,6 @@ from zcolor.training.counting import (
     Int64s,
     count_colors,
     read_state,
-    whole_or_not,
     write_state,
 )
 from zcolor.training.dataset import Split, open_photos
@@ -237,7 +237,8 @@ def write_priors(path: str | os.PathLike[str], priors: Priors) -> None:
         "data_hash": priors.data_hash,
         "command": priors.command[:_LONGEST_COMMAND],
     }
-    with whole_or_not(Path(path)) as temporary, h5py.File(temporary, "w") as file:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
         for name, values in arrays.items():
             file.create_dataset(name, data=values)
         file.attrs.update(attributes)
