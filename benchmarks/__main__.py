@@ -62,7 +62,7 @@ def main() -> None:
         """The usual path: scikit-image's conversions, a width-1 network at 256 x 256."""
         with torch.inference_mode():
             lab = rgb2lab(np.asarray(Image.open(io.BytesIO(jpeg))))
-            ab = wide.predict_ab(lightness, wide.decode)
+            ab = wide.predict_ab(lightness, wide.presets["vivid"])
             full = torch.nn.functional.interpolate(ab, size=lab.shape[:2], mode="bilinear")
             lab[..., 1:] = full[0].permute(1, 2, 0).numpy()
             lab2rgb(lab)

@@ -142,11 +142,30 @@ def test_saturation(tiny, grey):
 
 def test_decode_methods_differ_and_meet_at_the_ends(tiny, grey):
     argmax, mean = tiny(grey, decode="argmax"), tiny(grey, decode="mean")
-    assert levels(argmax, tiny(grey)) > 10
-    assert levels(mean, tiny(grey)) > 10
+    between = tiny(grey, temperature=0.38)
+    assert levels(argmax, between) > 10
+    assert levels(mean, between) > 10
     assert np.array_equal(tiny(grey, temperature=0.0), argmax)
     assert np.array_equal(tiny(grey, temperature=1), mean)
     assert np.array_equal(tiny(grey, decode="annealed"), tiny(grey))
+
+
+def test_presets_are_the_models_own_and_explicit_options_win(tiny, grey):
+    vivid, accurate = (tiny.net.presets[name].temperature for name in ("vivid", "accurate"))
+    assert np.array_equal(tiny(grey), tiny(grey, preset="vivid", temperature=vivid))
+    assert np.array_equal(tiny(grey, preset="accurate"), tiny(grey, temperature=accurate))
+    assert levels(tiny(grey), tiny(grey, preset="accurate")) > 10
+    both = [tiny(grey, preset=name, temperature=0.6) for name in ("vivid", "accurate")]
+    assert np.array_equal(*both)
+
+
+@pytest.mark.parametrize("average", ["flip", "crops"])
+def test_averaging_makes_mirror_images_alike(tiny, grey, average):
+    averaged = tiny(grey, average=average)
+    assert levels(averaged, tiny(grey)) > 0
+    mirrored = tiny(np.ascontiguousarray(grey[:, ::-1]), average=average)[:, ::-1]
+    # The area resize to working size is symmetric but for rounding.
+    assert levels(mirrored, averaged) <= 3
 
 
 def test_colors_are_handed_on(tmp_path, grey):
@@ -239,15 +258,16 @@ def test_passes_are_bounded(tiny, grey, monkeypatch):
 
 def test_batch_hands_every_setting_on(tiny, grey):
     options = {
-        "decode": "argmax",
+        "preset": "accurate",
         "colors": "centers",
+        "average": "flip",
         "size": 40,
         "upsample": "bilinear",
         "saturation": 0.5,
     }
     (result,) = tiny.batch([grey], ColorizeSettings(**options))
     assert np.array_equal(result, tiny(grey, **options))
-    for name in ("decode", "size", "saturation"):
+    for name in ("preset", "size", "saturation", "average"):
         others = {key: value for key, value in options.items() if key != name}
         assert not np.array_equal(result, tiny(grey, **others))
 

@@ -89,21 +89,20 @@ def test_saturation_scales_ab() -> None:
 
 @pytest.mark.parametrize("strip_pixels", [1, 37, 1000, 4000])
 @pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("method", ["bilinear", "guided"])
 def test_strips_equal_the_whole(
-    monkeypatch: pytest.MonkeyPatch, strip_pixels: int, channels: int
+    monkeypatch: pytest.MonkeyPatch, strip_pixels: int, channels: int, method: str
 ) -> None:
     rng = np.random.default_rng(4)
     batch = rng.integers(0, 256, (2, 61, 37, channels), dtype=np.uint8)
-    whole = read_photo(batch).with_ab(wild_ab(2))
+    whole = read_photo(batch).with_ab(wild_ab(2), upsample=method)
     monkeypatch.setattr(zcolor.render, "STRIP_PIXELS", strip_pixels)
     calls = []
-    original = zcolor.render.upsample_ab
+    original = zcolor.render.lab_to_rgb
     monkeypatch.setattr(
-        zcolor.render,
-        "upsample_ab",
-        lambda *args, **options: calls.append(options["rows"]) or original(*args, **options),
+        zcolor.render, "lab_to_rgb", lambda lab: calls.append(lab.shape) or original(lab)
     )
-    assert np.array_equal(read_photo(batch).with_ab(wild_ab(2)), whole)
+    assert np.array_equal(read_photo(batch).with_ab(wild_ab(2), upsample=method), whole)
     n_rows = max(1, strip_pixels // (2 * 37))
     assert len(calls) == math.ceil(61 / n_rows)
 

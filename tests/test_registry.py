@@ -149,7 +149,7 @@ def test_state_of_a_training_run_is_no_model(tmp_path):
         (lambda tensors, header: tensors.update(other=torch.zeros(1)), "Unexpected key"),
         (lambda tensors, header: header.update(width=1 / 16), "size mismatch"),
         (lambda tensors, header: header.pop("grid"), "lacks grid"),
-        (lambda tensors, header: header.update(decode={"nonsense": 1}), "nonsense"),
+        (lambda tensors, header: header.update(presets={"vivid": {"nonsense": 1}}), "nonsense"),
     ],
 )
 def test_header_and_tensors_that_do_not_fit(checkpoint, damage, message):

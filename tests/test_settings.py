@@ -12,14 +12,8 @@ from pathlib import Path
 import pytest
 
 from zcolor import settings
-from zcolor.settings import (
-    AugmentSettings,
-    ColorizeSettings,
-    DecodeSettings,
-    PackSettings,
-    PriorSettings,
-    TrainSettings,
-)
+from zcolor.settings import PRESETS, ColorizeSettings, DecodeSettings
+from zcolor.training.settings import AugmentSettings, PackSettings, PriorSettings, TrainSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = [
@@ -31,7 +25,7 @@ CLASSES = [
 
 def test_import_loads_no_heavy_library():
     code = (
-        "import sys, zcolor.settings as s; s.TrainSettings(); "
+        "import sys, zcolor.training.settings as s; s.TrainSettings(); "
         "print(*sorted({'torch', 'numpy', 'scipy', 'skimage', 'cv2', 'h5py', 'PIL'} "
         "& {name.split('.')[0] for name in sys.modules}))"
     )
@@ -105,12 +99,23 @@ def test_going_back_to_annealed_takes_the_temperature_along():
     assert base.changed(method="argmax").changed(method="annealed") == base
 
 
-def test_colouring_takes_from_the_model_what_is_not_given():
-    own = DecodeSettings("argmax", 0.2, "centers")
-    assert ColorizeSettings(decode=None).decode_settings(own) == own
-    assert ColorizeSettings().decode_settings(own) == DecodeSettings("annealed", 0.2, "centers")
-    given = ColorizeSettings(decode=None, temperature=0.5, colors="means")
-    assert given.decode_settings(own) == DecodeSettings("annealed", 0.5, "means")
+def test_colouring_takes_from_the_preset_what_is_not_given():
+    own = {
+        "vivid": DecodeSettings("argmax", 0.2, "centers"),
+        "accurate": DecodeSettings("mean", 0.3, "means"),
+    }
+    assert ColorizeSettings().decode_settings(own) == own["vivid"]
+    assert ColorizeSettings(preset="accurate").decode_settings(own) == own["accurate"]
+    # What is given wins over the preset.
+    given = ColorizeSettings(decode="annealed")
+    assert given.decode_settings(own) == DecodeSettings("annealed", 0.2, "centers")
+    given = ColorizeSettings(preset="accurate", temperature=0.5, colors="centers")
+    assert given.decode_settings(own) == DecodeSettings("annealed", 0.5, "centers")
+
+
+def test_every_preset_has_a_place_on_the_temperature_curve():
+    assert set(PRESETS) == {"vivid", "accurate"}
+    assert PRESETS["vivid"].effective_temperature > PRESETS["accurate"].effective_temperature
 
 
 # ---- refusals --------------------------------------------------------------------------------
@@ -130,6 +135,8 @@ def test_a_temperature_for_a_method_that_has_none_is_refused(method):
         (DecodeSettings, {"temperature": 1.01}, r"temperature must lie in \[0, 1\] .* 1.01"),
         (DecodeSettings, {"temperature": math.nan}, r"temperature must lie in \[0, 1\] .* nan"),
         (DecodeSettings, {"colors": "modes"}, "colors must be 'means' or 'centers', got 'modes'"),
+        (ColorizeSettings, {"preset": "loud"}, "unknown preset 'loud'; choose one of 'vivid'"),
+        (ColorizeSettings, {"average": "all"}, "unknown average 'all'; choose one of 'none'"),
         (ColorizeSettings, {"decode": "best"}, "decode must be .*, got 'best'"),
         (ColorizeSettings, {"decode": "mean", "temperature": 0.3}, "'mean' has no temperature"),
         (ColorizeSettings, {"temperature": 1.5}, r"temperature must lie in \[0, 1\] .* 1.5"),
@@ -162,8 +169,9 @@ def test_a_temperature_for_a_method_that_has_none_is_refused(method):
         (PriorSettings, {"floor": 0.0}, "floor above 0; got .*floor=0.0"),
         (PriorSettings, {"mixing": -0.1}, r"mixing \(lambda\) must lie in \[0, 1\], got -0.1"),
         (PriorSettings, {"mixing": 1.1}, r"mixing \(lambda\) must lie in \[0, 1\], got 1.1"),
-        (AugmentSettings, {"scale": (0.9, 2.0)}, "1 <= low <= high, got"),
-        (AugmentSettings, {"scale": (2.0, 1.5)}, "1 <= low <= high, got"),
+        (AugmentSettings, {"scale": (0.0, 2.0)}, "0 < low <= high, got"),
+        (AugmentSettings, {"scale": (2.0, 1.5)}, "0 < low <= high, got"),
+        (AugmentSettings, {"scaled": 1.5}, r"a share in \[0, 1\], got 1.5"),
         (AugmentSettings, {"rotation": -1.0}, "must not be negative"),
         (AugmentSettings, {"shear": -0.1}, "must not be negative"),
         (AugmentSettings, {"jitter": -0.1}, "must not be negative"),

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from zcolor.averaging import averaged_ab
 from zcolor.photo import Colored, ImageLike, Photo, read_photo
 from zcolor.registry import find_weights, load_model, pick_device
-from zcolor.settings import ColorizeSettings, Colors, DecodeMethod, Upsample
+from zcolor.settings import Average, ColorizeSettings, Colors, DecodeMethod, Preset, Upsample
 
 if TYPE_CHECKING:
     from zcolor.distribution import ColorDistribution
@@ -70,15 +71,19 @@ class Colorizer:
         self,
         image: ImageLike,
         *,
-        decode: DecodeMethod | None = "annealed",
+        preset: Preset = "vivid",
+        decode: DecodeMethod | None = None,
         temperature: float | None = None,
         colors: Colors | None = None,
         size: int | None = None,
-        upsample: Upsample = "bilinear",
+        upsample: Upsample = "guided",
         saturation: float = 1.0,
+        average: Average = "none",
     ) -> Colored:
         """Colour a picture; see `colorize` for the parameters, what comes out and the errors."""
-        settings = ColorizeSettings(decode, temperature, colors, size, upsample, saturation)
+        settings = ColorizeSettings(
+            preset, decode, temperature, colors, size, upsample, saturation, average
+        )
         return self.batch([image], settings)[0]
 
     def batch(
@@ -175,7 +180,7 @@ class Colorizer:
 
     def _predict_many(self, photos: Sequence[Photo], settings: ColorizeSettings) -> list[Tensor]:
         """Predict (n, 2, h', w') ab for each photo; equal working shapes share forward passes."""
-        size, decode = self._size(settings), settings.decode_settings(self.net.decode)
+        size, decode = self._size(settings), settings.decode_settings(self.net.presets)
         groups: dict[tuple[int, int], list[int]] = {}
         for i, photo in enumerate(photos):
             groups.setdefault(photo.working_shape(size), []).append(i)
@@ -186,8 +191,12 @@ class Colorizer:
                 lightness = torch.cat(
                     [photos[i].lightness(size, self.device) for i in members]
                 )  # (all pictures of the group, 1, height, width)
+                predict = functools.partial(self.net.predict_ab, decode=decode)
                 ab = torch.cat(
-                    [self.net.predict_ab(part, decode) for part in lightness.split(at_once)]
+                    [
+                        averaged_ab(predict, part, settings.average)
+                        for part in lightness.split(at_once)
+                    ]
                 )
             parts = ab.split([photos[i].n for i in members])
             found.update(zip(members, parts, strict=True))
@@ -201,12 +210,14 @@ def colorize(
     image: ImageLike,
     *,
     model: str | os.PathLike[str] = "zhang",
-    decode: DecodeMethod | None = "annealed",
+    preset: Preset = "vivid",
+    decode: DecodeMethod | None = None,
     temperature: float | None = None,
     colors: Colors | None = None,
     size: int | None = None,
-    upsample: Upsample = "bilinear",
+    upsample: Upsample = "guided",
     saturation: float = 1.0,
+    average: Average = "none",
     device: str | torch.device = "auto",
 ) -> Colored:
     """Colour a black-and-white photograph.
@@ -223,21 +234,28 @@ def colorize(
         uint16, or floating in [0, 1]. Colour that it has is ignored.
     model
         A name of `zcolor.list_models()`, or the path of a checkpoint.
+    preset
+        `vivid` (more colour) or `accurate` (less error on the average pixel, so paler): the
+        model's own settings for what is None below.
     decode
         `annealed` (the annealed mean), `argmax` (the most probable cell) or `mean`; None takes the
-        model's own choice. Zhang et al. 2016, section 2.3.
+        preset's. Zhang et al. 2016, section 2.3.
     temperature
-        Of the annealed mean, in [0, 1]: 0 is argmax, 1 the mean; None takes the model's own.
+        Of the annealed mean, in [0, 1]: 0 is argmax, 1 the mean; None takes the preset's.
     colors
-        The colour of a cell: `means` of its training pixels, or `centers`; None takes the model's
-        own.
+        The colour of a cell: `means` of its training pixels, or `centers`; None takes the
+        preset's.
     size
         Working size: the side of the square of equal area, 8 to 4096 pixels; None takes the
         model's own.
     upsample
-        How ab comes to full size: `bilinear`.
+        How ab comes to full size: `guided` by the lightness, so that colour stops at its edges, or
+        `bilinear`, which is a little faster.
     saturation
         Factor on ab, in [0, 4]; 0 gives a grey picture.
+    average
+        `none`, `flip` (also the mirror image: twice the work) or `crops` (ten crops: about eight
+        times the work); see `zcolor.averaging`.
     device
         `auto` takes CUDA, then MPS, then the CPU; or `cpu`, `cuda`, `cuda:N`, `mps`.
 
@@ -255,7 +273,9 @@ def colorize(
     FileNotFoundError, IsADirectoryError
         If a path leads to no file.
     """
-    settings = ColorizeSettings(decode, temperature, colors, size, upsample, saturation)
+    settings = ColorizeSettings(
+        preset, decode, temperature, colors, size, upsample, saturation, average
+    )
     return _kept_colorizer(model, pick_device(device)).batch([image], settings)[0]
 
 

@@ -29,7 +29,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from zcolor.arrays import AnyArray, batch_of_array, batch_of_tensor, to_float
+from zcolor.arrays import AnyArray, batch_of_array, batch_of_tensor
 from zcolor.files import (
     MAX_PIXELS,
     DecodedImage,
@@ -39,10 +39,9 @@ from zcolor.files import (
     read_image,
 )
 from zcolor.icc import srgb_profile
-from zcolor.lab import rgb_to_lightness
 from zcolor.metadata import Metadata
-from zcolor.render import join_ab
-from zcolor.working import resize_area, working_shape
+from zcolor.render import join_ab, resized_lightness
+from zcolor.working import working_shape
 
 ImageLike = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | AnyArray | Tensor
 """What `read_photo` takes."""
@@ -91,10 +90,6 @@ class Photo:
     def _n_channels(self) -> int:
         return int(self.pixels.shape[1 if isinstance(self.pixels, Tensor) else 3])
 
-    @property
-    def _n_color(self) -> int:
-        return 1 if self._n_channels < 3 else 3
-
     def working_shape(self, size: int) -> tuple[int, int]:
         """Size at which the network looks at this photo: `zcolor.working.working_shape`.
 
@@ -142,15 +137,9 @@ class Photo:
         torch.Size([1, 1, 16, 16])
         """
         height, width = self.working_shape(size)
-        small = np.stack(
-            [resize_area(self._channels_last(i), height, width) for i in range(self.n)]
-        )
-        rgb = to_float(torch.from_numpy(small).permute(0, 3, 1, 2), device, torch.float32)
-        return rgb_to_lightness(rgb.expand(-1, 3, -1, -1)).clamp(0, 100)
+        return resized_lightness(self.pixels, height, width, device=device)
 
-    def with_ab(
-        self, ab: Tensor, *, upsample: str = "bilinear", saturation: float = 1.0
-    ) -> Colored:
+    def with_ab(self, ab: Tensor, *, upsample: str = "guided", saturation: float = 1.0) -> Colored:
         """Join ab to the full-size L of the photo.
 
         Works strip by strip (`zcolor.render`) on the device of `ab`. Colours that sRGB cannot show
@@ -162,7 +151,8 @@ class Photo:
         ab
             (n, 2, h', w') ab, unscaled, of any size; (n, 2, 1, 1) is one colour for the photo.
         upsample
-            How ab comes to full size: one of `zcolor.settings.UPSAMPLE_METHODS`.
+            How ab comes to full size: `guided` by the lightness, so that colour stops at its edges
+            (`zcolor.upsample`), or `bilinear`.
         saturation
             Factor on ab; 0 gives a grey picture.
 
@@ -197,9 +187,7 @@ class Photo:
         array = _channels_last(colored).astype(self.pixels.dtype, copy=False)
         return array if self.batched else array[0]
 
-    def render(
-        self, ab: Tensor, *, upsample: str = "bilinear", saturation: float = 1.0
-    ) -> AnyArray:
+    def render(self, ab: Tensor, *, upsample: str = "guided", saturation: float = 1.0) -> AnyArray:
         """Join ab to the full-size L, as an array in the photo's own dtype, for `write_image`.
 
         Parameters
@@ -226,18 +214,6 @@ class Photo:
         colored = join_ab(self.pixels, ab, upsample=upsample, saturation=saturation)
         rendered: AnyArray = _channels_last(colored)[0]
         return rendered
-
-    def _channels_last(self, index: int) -> AnyArray:
-        """Give the colour of one picture as a contiguous (h, w, 1 or 3) array for OpenCV."""
-        if isinstance(self.pixels, Tensor):
-            picture: AnyArray = self.pixels[index, : self._n_color].permute(1, 2, 0).cpu().numpy()
-        else:
-            picture = self.pixels[index, :, :, : self._n_color]
-        dtype = picture.dtype.newbyteorder("=")
-        if dtype == np.float16:  # which OpenCV cannot resize
-            dtype = np.dtype(np.float32)
-        contiguous: AnyArray = np.ascontiguousarray(picture, dtype=dtype)
-        return contiguous
 
     def _to_pil(self, pixels: AnyArray) -> Image.Image:
         image = Image.fromarray(pixels)

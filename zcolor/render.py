@@ -1,4 +1,8 @@
-"""ab joined to the full-size L of a picture, strip by strip, so that little is float at a time."""
+"""The L of a picture at any size, and ab joined to its full-size L, with little float at a time.
+
+Pictures are NumPy (n, h, w, c) or torch (n, c, h, w), sRGB; c = 1 grey, 2 grey and alpha, 3 RGB,
+4 RGB and alpha; uint8, uint16, or floats in [0, 1].
+"""
 
 from __future__ import annotations
 
@@ -11,17 +15,57 @@ from torch import Tensor
 from zcolor.arrays import TORCH_DTYPES, AnyArray, from_float, to_float
 from zcolor.lab import lab_to_rgb, rgb_to_lightness
 from zcolor.settings import check_upsample
-from zcolor.upsample import upsample_ab
+from zcolor.upsample import guide_ab, upsample_ab
+from zcolor.working import resize_area
 
 STRIP_PIXELS = 1 << 19
 """Full-size pixels that are float at a time: about 0.1 GB of them while they are converted."""
+
+
+def resized_lightness(
+    pixels: AnyArray | Tensor,
+    height: int,
+    width: int,
+    *,
+    device: torch.device | str,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Give the L of pictures at another size.
+
+    The pixels are brought to that size in their own dtype (by area where they shrink, linearly
+    where they grow) and only then become float.
+
+    Parameters
+    ----------
+    pixels
+        As at the top of this module. Not changed.
+    height, width
+        Size of the result in pixels.
+    device, dtype
+        Of the result; float32 or float64.
+
+    Returns
+    -------
+    (n, 1, height, width) L in [0, 100].
+
+    Examples
+    --------
+    >>> white = np.full((1, 4, 6, 1), 255, np.uint8)
+    >>> resized_lightness(white, 2, 2, device="cpu").round().unique().tolist()
+    [100.0]
+    """
+    small = np.stack(
+        [resize_area(_channels_last(pixels, i), height, width) for i in range(pixels.shape[0])]
+    )
+    rgb = to_float(torch.from_numpy(small).permute(0, 3, 1, 2), device, dtype)
+    return rgb_to_lightness(rgb.expand(-1, 3, -1, -1)).clamp(0, 100)
 
 
 def join_ab(
     pixels: AnyArray | Tensor,
     ab: Tensor,
     *,
-    upsample: str = "bilinear",
+    upsample: str = "guided",
     saturation: float = 1.0,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
@@ -33,8 +77,7 @@ def join_ab(
     Parameters
     ----------
     pixels
-        NumPy (n, h, w, c) or torch (n, c, h, w), sRGB; c = 1 grey, 2 grey and alpha, 3 RGB, 4 RGB
-        and alpha; uint8, uint16, or floats in [0, 1]. Not changed.
+        As at the top of this module. Not changed.
     ab
         (n, 2, h', w'), unscaled, of any size.
     upsample, saturation
@@ -77,13 +120,22 @@ def join_ab(
     double = own == torch.float64 and ab.device.type != "mps"
     work_dtype = torch.float64 if double else torch.float32
     ab = ab.detach().to(work_dtype) * float(saturation)
+    guided = None
+    if upsample == "guided":
+        small = resized_lightness(
+            pixels, ab.shape[2], ab.shape[3], device=ab.device, dtype=work_dtype
+        )
+        guided = guide_ab(small, ab)
     n_rows = max(1, STRIP_PIXELS // (n * width))
     for start in range(0, height, n_rows):
         rows = (start, min(start + n_rows, height))
         strip = _strip(pixels, *rows)
         rgb = to_float(strip[:, :n_color], ab.device, work_dtype)
         lightness = rgb_to_lightness(rgb.expand(-1, 3, -1, -1))
-        full_ab = upsample_ab(ab, height, width, method=upsample, rows=rows)
+        if guided is None:
+            full_ab = upsample_ab(ab, height, width, rows=rows)
+        else:
+            full_ab = guided.upsample(lightness, height, rows=rows)
         colored = lab_to_rgb(torch.cat((lightness, full_ab), dim=1))
         target = out[:, :, rows[0] : rows[1]]
         target[:, :3].copy_(from_float(colored, out.device, dtype))
@@ -117,3 +169,17 @@ def _strip(pixels: AnyArray | Tensor, start: int, stop: int) -> Tensor:
     # A copy of the strip: arrays may be read-only, reversed or byte-swapped, tensors may not.
     rows = np.array(pixels[:, start:stop], dtype=pixels.dtype.newbyteorder("="), order="C")
     return torch.from_numpy(rows).permute(0, 3, 1, 2)
+
+
+def _channels_last(pixels: AnyArray | Tensor, index: int) -> AnyArray:
+    """Give the colour of one picture as a contiguous (h, w, 1 or 3) array for OpenCV."""
+    if isinstance(pixels, Tensor):
+        n_color = 1 if pixels.shape[1] < 3 else 3
+        picture: AnyArray = pixels[index, :n_color].permute(1, 2, 0).cpu().numpy()
+    else:
+        picture = pixels[index, :, :, : 1 if pixels.shape[3] < 3 else 3]
+    dtype = picture.dtype.newbyteorder("=")
+    if dtype == np.float16:  # which OpenCV cannot resize
+        dtype = np.dtype(np.float32)
+    contiguous: AnyArray = np.ascontiguousarray(picture, dtype=dtype)
+    return contiguous

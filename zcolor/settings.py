@@ -1,17 +1,23 @@
-"""Every settings dataclass of zcolor; imports no torch, so that the command line starts at once."""
+"""How pictures are coloured: settings, their ranges and their errors.
+
+Imports no torch, so that the command line starts at once.
+"""
 
 from __future__ import annotations
 
 import math
 import numbers
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, cast, get_args
 
 Device = str
 DecodeMethod = Literal["annealed", "argmax", "mean"]
 Colors = Literal["means", "centers"]
-Upsample = Literal["bilinear"]
-Rebalancing = Literal["neglog", "zhang", "none"]
+Upsample = Literal["bilinear", "guided"]
+Average = Literal["none", "flip", "crops"]
+Preset = Literal["vivid", "accurate"]
 
 UPSAMPLE_METHODS: tuple[str, ...] = get_args(Upsample)
 WORKING_SIZES = (8, 4096)
@@ -22,9 +28,18 @@ MAX_SATURATION = 4.0
 
 def check_upsample(method: str) -> None:
     """Refuse an upsampling method that is none of `UPSAMPLE_METHODS` with a ValueError."""
-    if method not in UPSAMPLE_METHODS:
-        choices = ", ".join(repr(name) for name in UPSAMPLE_METHODS)
-        raise ValueError(f"unknown upsample method {method!r}; choose one of {choices}")
+    _check_choice("upsample method", method, UPSAMPLE_METHODS)
+
+
+def check_average(average: str) -> None:
+    """Refuse a test-time average that is none of `Average` with a ValueError."""
+    _check_choice("average", average, get_args(Average))
+
+
+def _check_choice(name: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        choices = ", ".join(map(repr, known))
+        raise ValueError(f"unknown {name} {value!r}; choose one of {choices}")
 
 
 @dataclass(frozen=True)
@@ -85,22 +100,38 @@ class DecodeSettings:
         return {"argmax": 0.0, "mean": 1.0}.get(self.method, self.temperature)
 
 
+PRESETS: Mapping[Preset, DecodeSettings] = MappingProxyType(
+    {
+        "vivid": DecodeSettings(temperature=1.0),
+        "accurate": DecodeSettings(temperature=0.38),
+    }
+)
+"""The named points on the temperature curve, for models that state none of their own: more colour,
+or less error on the average pixel."""
+
+
 @dataclass(frozen=True)
 class ColorizeSettings:
-    """How pictures are coloured; where None is allowed, it takes the model's own."""
+    """How pictures are coloured; where None is allowed, it takes the preset's or the model's."""
 
-    decode: DecodeMethod | None = "annealed"
-    """How probabilities become colour."""
+    preset: Preset = "vivid"
+    """`vivid`: more colour; `accurate`: less error on the average pixel, so paler."""
+    decode: DecodeMethod | None = None
+    """How probabilities become colour; the preset's way if not given."""
     temperature: float | None = None
-    """Of the annealed mean, 0 (argmax) to 1 (mean); the model's own choice if not given."""
+    """Of the annealed mean, 0 (argmax) to 1 (mean); the preset's if not given."""
     colors: Colors | None = None
-    """The colour of a cell: the mean of its training pixels, or its centre."""
+    """The colour of a cell: the mean of its training pixels, or its centre; the preset's if not
+    given."""
     size: int | None = None
     """Working size in pixels, 8 to 4096; the model's own if not given."""
-    upsample: Upsample = "bilinear"
-    """How the colour comes to full size."""
+    upsample: Upsample = "guided"
+    """How the colour comes to full size: `guided` by the lightness, so that it stops at edges, or
+    `bilinear`, a little faster."""
     saturation: float = 1.0
     """Factor on the colour, 0 (grey) to 4."""
+    average: Average = "none"
+    """Test-time averaging, slower and a little better: over the mirror image, or ten crops."""
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
@@ -112,7 +143,9 @@ class ColorizeSettings:
         if self.temperature is not None and not _is_number(self.temperature):
             raise ValueError(f"temperature must be a number in [0, 1], got {self.temperature!r}")
         check_upsample(self.upsample)
-        self.decode_settings(DecodeSettings())  # refuses what no model can decode with
+        check_average(self.average)
+        _check_choice("preset", self.preset, get_args(Preset))
+        self.decode_settings(PRESETS)  # refuses what no model can decode with
         if self.size is None:
             return
         if not _is_number(self.size) or self.size != int(self.size):
@@ -124,216 +157,42 @@ class ColorizeSettings:
                 f"got {self.size}"
             )
 
-    def decode_settings(self, own: DecodeSettings) -> DecodeSettings:
-        """Return a model's own settings for decoding with what is not None here replaced."""
-        return own.changed(method=self.decode, temperature=self.temperature, colors=self.colors)
+    def decode_settings(self, presets: Mapping[Preset, DecodeSettings]) -> DecodeSettings:
+        """Return the preset of a model with what is not None here replaced."""
+        return presets[self.preset].changed(
+            method=self.decode, temperature=self.temperature, colors=self.colors
+        )
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """How an evaluation runs."""
+
+    quick: bool = False
+    """Leave out the slow measures (SSIM, CIEDE2000, LPIPS and FID)."""
+    film: bool = False
+    """Let the network see each photo as old film, aged in a way of its own that is always the
+    same; the results keep the lightness of the clean photo."""
+    limit: int = 0
+    """Measure the first so many photos; 0 takes all."""
+    batch: int = 16
+    """Photos that go through the network together; figures change by its rounding alone."""
+    jobs: int = 0
+    """Threads that measure; 0 takes one per core."""
+    replicates: int = 1000
+    """Bootstrap replicates."""
+    seed: int = 0
+    """Of the bootstrap."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        if self.batch < 1 or self.replicates < 1 or min(self.limit, self.jobs, self.seed) < 0:
+            raise ValueError(
+                "batch and replicates must be at least 1, limit, jobs and seed at least 0; got "
+                f"{self.batch}, {self.replicates}, {self.limit}, {self.jobs}, {self.seed}"
+            )
 
 
 def _is_number(value: object) -> bool:
     """Tell a finite real number from everything else."""
     return isinstance(value, numbers.Real) and math.isfinite(value)
-
-
-def _are_shares(values: tuple[float, ...]) -> bool:
-    """None is negative or NaN, and they sum to 1."""
-    return all(value >= 0 for value in values) and math.isclose(sum(values), 1, abs_tol=1e-6)
-
-
-@dataclass(frozen=True)
-class PackSettings:
-    """How photographs become a training pack (HDF5)."""
-
-    short_side: int = 128
-    """Photos are shrunk to this short side, in pixels; smaller ones are kept as they are."""
-    min_side: int = 32
-    """Photos with a side below this, in pixels, are dropped."""
-    min_chroma: float = 4.0
-    """Photos whose mean chroma (CIELAB) is below this are dropped as near-grey."""
-    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
-    """Shares of train, val and test; the content hash of a photo decides where it goes."""
-    quality: int = 95
-    """JPEG quality (4:4:4) of photos that had to be re-encoded; 100 stores lossless PNG."""
-    jobs: int = 0
-    """Decoding threads; 0 takes one per core."""
-    max_pixels: int = 300_000_000
-    """Photos with more pixels than this are counted as broken."""
-
-    def __post_init__(self) -> None:
-        """Refuse what makes no sense."""
-        if self.short_side < 8 or self.min_side < 1:
-            raise ValueError(
-                f"short_side must be at least 8 and min_side at least 1, "
-                f"got {self.short_side} and {self.min_side}"
-            )
-        if not _are_shares(self.fractions):
-            raise ValueError(
-                f"fractions must be three shares that sum to 1 (as 0.8 0.1 0.1), "
-                f"got {self.fractions}"
-            )
-        if not 1 <= self.quality <= 100:
-            raise ValueError(f"quality must lie in 1..100, got {self.quality}")
-
-
-@dataclass(frozen=True)
-class PriorSettings:
-    """How the colours of training photographs are counted into a prior."""
-
-    bins: int = 18
-    """Cells along each side of the ab grid."""
-    range: tuple[float, float] = (-110.0, 110.0)
-    """Lowest and highest ab of the grid."""
-    size: int = 0
-    """Short side, in pixels, that photos are shrunk to before counting; 0 keeps their own."""
-    stride: int = 4
-    """ab is averaged over stride x stride pixels before binning, as the targets are."""
-    smoothing: float = 0.5
-    """Sigma of the Gaussian that smooths p for the `zhang` weights, in cells."""
-    floor: float = 1e-5
-    """Added to every in-gamut p before renormalising, so that -log p stays bounded."""
-    mixing: float = 0.5
-    """lambda of the `zhang` weights: the share of the uniform distribution."""
-    jobs: int = 0
-    """Counting threads; 0 takes one per core."""
-
-    def __post_init__(self) -> None:
-        """Refuse what makes no sense."""
-        low, high = self.range
-        if self.bins < 2 or not low < high or not math.isfinite(high - low):
-            raise ValueError(
-                "the grid needs at least 2 bins and finite low < high, "
-                f"got {self.bins} and {self.range}"
-            )
-        if self.stride < 1 or self.size < 0 or self.smoothing < 0 or self.floor <= 0:
-            raise ValueError(
-                "stride must be at least 1, size and smoothing at least 0, floor above 0; got "
-                f"stride={self.stride} size={self.size} smoothing={self.smoothing} "
-                f"floor={self.floor}"
-            )
-        if not 0 <= self.mixing <= 1:
-            raise ValueError(f"mixing (lambda) must lie in [0, 1], got {self.mixing}")
-
-
-@dataclass(frozen=True)
-class AugmentSettings:
-    """Random changes to a training photo, drawn anew each epoch from (seed, epoch, index)."""
-
-    scale: tuple[float, float] = (1.0, 2.0)
-    """The crop's side times a factor drawn from this range is the short side the photo is shrunk
-    to (never enlarged beyond its own): 1 takes the whole short side, 2 half of it."""
-    flip: bool = True
-    """Mirror half of the photos left to right."""
-    rotation: float = 5.0
-    """Largest rotation either way, in degrees."""
-    shear: float = 0.03
-    """Largest shear either way, as a fraction."""
-    jitter: float = 0.08
-    """Largest change of intensity: gain, and gain of each channel by a quarter of it."""
-
-    def __post_init__(self) -> None:
-        """Refuse what makes no sense."""
-        if not 1.0 <= self.scale[0] <= self.scale[1]:
-            raise ValueError(f"scale must be two numbers with 1 <= low <= high, got {self.scale}")
-        if min(self.rotation, self.shear, self.jitter) < 0 or self.jitter >= 1:
-            raise ValueError(
-                "rotation, shear and jitter must not be negative and jitter below 1; got "
-                f"{self.rotation}, {self.shear}, {self.jitter}"
-            )
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """One training run. Everything that decides its result stands here."""
-
-    photos: int = 400_000
-    """Photos to be seen in all; the learning-rate schedule ends there."""
-    batch: int = 64
-    """Photos a step, over all processes."""
-    accumulate: int = 1
-    """Steps of this many equal parts, their gradients added, where a batch does not fit."""
-    crops: tuple[int, ...] = (64, 96, 128)
-    """Crop sides in pixels (multiples of 8), one after the other."""
-    shares: tuple[float, ...] = (0.75, 0.18, 0.07)
-    """Share of `photos` that each crop side gets."""
-    width: float = 0.5
-    """Channels of the network as a share of the paper's."""
-    targets: Literal["soft", "hard"] = "soft"
-    """Soft targets over the nearest cells, or one-hot."""
-    rebalancing: Rebalancing = "neglog"
-    """Weights of the colours in the loss."""
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    """AdamW, Adam (coupled decay) or SGD with momentum 0.9."""
-    lr: float = 1e-3
-    """Peak learning rate."""
-    weight_decay: float = 1e-3
-    """Weight decay of the convolutions (norms and biases have none)."""
-    schedule: Literal["cosine", "plateau"] = "cosine"
-    """Warm-up then cosine to `lr_floor`, or halving when the monitored loss stops falling."""
-    warmup: float = 0.02
-    """Share of the run in which the learning rate rises linearly."""
-    lr_floor: float = 1e-5
-    """Lowest learning rate."""
-    patience: int = 3
-    """`plateau`: epochs without improvement before the learning rate is halved."""
-    ema: float = 0.998
-    """Decay of the running mean of the weights that is validated and shipped; 0 turns it off."""
-    clip: float = 5.0
-    """Largest norm of the gradient; 0 turns clipping off."""
-    bf16: bool = True
-    """Autocast to bfloat16 with channels_last."""
-    monitor: Literal["val", "train"] = "val"
-    """The loss that decides which model is the best, and the plateau schedule."""
-    epoch_photos: int = 0
-    """Photos between two validations; 0 takes the whole training set."""
-    val_photos: int = 300
-    """Photos of the validation set used at each of them; 0 takes all."""
-    cache: bool = False
-    """Decode the whole set once into memory; otherwise photos are streamed."""
-    jobs: int = 2
-    """Threads that decode and augment."""
-    threads: int = 0
-    """Threads of torch on the CPU; 0 leaves torch's own choice."""
-    seed: int = 0
-    """Seed of initialisation, order and augmentation."""
-    device: Device = "auto"
-    """`auto` takes CUDA, then MPS, then the CPU."""
-    checkpoint_minutes: float = 3.0
-    """Minutes between checkpoints."""
-    augment: AugmentSettings = field(default_factory=AugmentSettings)
-    """Augmentation."""
-
-    def __post_init__(self) -> None:
-        """Refuse what makes no sense."""
-        for name, known in (
-            ("targets", ("soft", "hard")),
-            ("rebalancing", get_args(Rebalancing)),
-            ("optimizer", ("adamw", "adam", "sgd")),
-            ("schedule", ("cosine", "plateau")),
-            ("monitor", ("val", "train")),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
-                )
-        if len(self.crops) != len(self.shares) or not _are_shares(self.shares):
-            raise ValueError(
-                f"crops and shares must be equally long and the shares, none below 0, sum to 1, "
-                f"got crops={self.crops} shares={self.shares}"
-            )
-        if any(crop < 8 or crop % 8 for crop in self.crops):
-            raise ValueError(f"crops must be multiples of 8, got {self.crops}")
-        if self.photos < 1 or self.batch < 1 or self.accumulate < 1:
-            raise ValueError(
-                "photos, batch and accumulate must be at least 1, got "
-                f"{self.photos}, {self.batch}, {self.accumulate}"
-            )
-        if self.batch % self.accumulate:
-            raise ValueError(
-                f"batch ({self.batch}) must be a multiple of accumulate ({self.accumulate})"
-            )
-        if not 0 <= self.ema < 1 or not 0 <= self.warmup < 1:
-            raise ValueError(f"ema and warmup must lie in [0, 1), got {self.ema} and {self.warmup}")
-        if self.width <= 0 or self.lr <= 0 or self.lr_floor < 0:
-            raise ValueError(
-                "width and lr must be above 0 and lr_floor at least 0, got "
-                f"{self.width}, {self.lr}, {self.lr_floor}"
-            )

@@ -119,7 +119,11 @@ def test_options_reach_the_colorizer(colorize, album, tmp_path):
         "argmax": ["--decode", "argmax"],
         "cold": ["--temperature", "0"],
         "small": ["--decode", "argmax", "--size", "16"],
-        "centers": ["--decode", "argmax", "--colors", "centers", "--upsample", "bilinear"],
+        "centers": ["--decode", "argmax", "--colors", "centers"],
+        "bilinear": ["--decode", "argmax", "--upsample", "bilinear"],
+        "accurate": ["--preset", "accurate"],
+        "vivid": [],
+        "averaged": ["--average", "flip"],
     }
     pixels = {}
     for name, extra in options.items():
@@ -130,6 +134,9 @@ def test_options_reach_the_colorizer(colorize, album, tmp_path):
     assert np.array_equal(pixels["argmax"], pixels["cold"])
     assert not np.array_equal(pixels["argmax"], pixels["small"])
     assert np.array_equal(pixels["argmax"], pixels["centers"])  # untrained means are the centres
+    assert not np.array_equal(pixels["argmax"], pixels["bilinear"])
+    assert not np.array_equal(pixels["accurate"], pixels["vivid"])
+    assert not np.array_equal(pixels["averaged"], pixels["vivid"])
 
 
 @pytest.mark.parametrize(

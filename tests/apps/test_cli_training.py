@@ -15,10 +15,10 @@ import pytest
 from zcolor.apps import cli
 from zcolor.checkpoint import read_header
 from zcolor.quantizer import AbGrid
-from zcolor.settings import PriorSettings, TrainSettings
 from zcolor.training import loop, pack, priors
 from zcolor.training.packfile import PackedPhotos
 from zcolor.training.priors import read_priors
+from zcolor.training.settings import PriorSettings, TrainSettings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 N_PHOTOS = 6

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zcolor.settings import AugmentSettings
 from zcolor.training.augment import Augmenter
+from zcolor.training.settings import AugmentSettings
 
-PLAIN = AugmentSettings(scale=(1.0, 1.0), flip=False, rotation=0, shear=0, jitter=0)
+PLAIN = AugmentSettings(scaled=0, flip=False, rotation=0, shear=0, jitter=0)
 
 
 def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -25,7 +25,7 @@ def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
     index=st.integers(0, 5),
 )
 def test_any_photo_gives_a_crop_of_the_asked_side(height, width, crop, index):
-    sample = Augmenter(AugmentSettings(rotation=20, shear=0.2), 3)(
+    sample = Augmenter(AugmentSettings(rotation=20, shear=0.2), 3, 64)(
         photo(height, width), crop, 0, index
     )
     assert sample.target.shape == (crop, crop, 3)
@@ -34,8 +34,8 @@ def test_any_photo_gives_a_crop_of_the_asked_side(height, width, crop, index):
 
 def test_same_seed_epoch_and_index_give_the_same_example():
     rgb = photo(150, 120)
-    make = Augmenter(AugmentSettings(), 7)
-    again = Augmenter(AugmentSettings(), 7)
+    make = Augmenter(AugmentSettings(), 7, 128)
+    again = Augmenter(AugmentSettings(), 7, 128)
     for index in range(20):
         np.testing.assert_array_equal(
             make(rgb, 32, 1, index).target, again(rgb, 32, 1, index).target
@@ -46,19 +46,19 @@ def test_same_seed_epoch_and_index_give_the_same_example():
 def test_another_seed_epoch_or_index_gives_another_example(other):
     rgb = photo(150, 120)
     seed, epoch, index = other
-    first = Augmenter(AugmentSettings(), 7)(rgb, 32, 1, 0).target
-    second = Augmenter(AugmentSettings(), seed)(rgb, 32, epoch, index).target
+    first = Augmenter(AugmentSettings(), 7, 128)(rgb, 32, 1, 0).target
+    second = Augmenter(AugmentSettings(), seed, 128)(rgb, 32, epoch, index).target
     assert (first != second).any()
 
 
 def test_without_changes_the_crop_is_cut_pixel_by_pixel():
     rgb = photo(40, 40)
-    np.testing.assert_array_equal(Augmenter(PLAIN, 0)(rgb, 40, 0, 0).target, rgb)
+    np.testing.assert_array_equal(Augmenter(PLAIN, 0, 40)(rgb, 40, 0, 0).target, rgb)
 
 
 def test_flip_mirrors_about_half_of_the_photos():
     rgb = photo(16, 16)
-    make = Augmenter(AugmentSettings((1.0, 1.0), flip=True, rotation=0, shear=0, jitter=0), 0)
+    make = Augmenter(AugmentSettings(scaled=0, flip=True, rotation=0, shear=0, jitter=0), 0, 16)
     crops = [make(rgb, 16, 0, i).target for i in range(200)]
     mirrored = sum(bool((crop == rgb[:, ::-1]).all()) for crop in crops)
     plain = sum(bool((crop == rgb).all()) for crop in crops)
@@ -66,26 +66,40 @@ def test_flip_mirrors_about_half_of_the_photos():
     assert 70 < mirrored < 130
 
 
-def test_scale_draws_between_the_whole_short_side_and_the_crop():
-    # A ramp from left to right: its range in the crop tells the share of the photo that was taken.
-    ramp = np.repeat(np.tile(np.arange(256, dtype=np.uint8), (256, 1))[:, :, None], 3, axis=2)
-    make = Augmenter(AugmentSettings((1.0, 2.0), flip=False, rotation=0, shear=0, jitter=0), 0)
-    shares = [np.ptp(make(ramp, 64, 0, i).target.astype(int)) / 255 for i in range(200)]
-    assert 0.45 < min(shares) < 0.6
-    assert 0.9 < max(shares) <= 1.0
+def ramp(side: int) -> np.ndarray:
+    """A ramp from left to right: its range in a crop tells the share of the photo in it."""
+    line = np.linspace(0, 255, side).astype(np.uint8)
+    return np.repeat(np.tile(line, (side, 1))[:, :, None], 3, axis=2)
 
 
-def test_a_small_photo_is_enlarged_no_more_than_needed():
-    rgb = photo(20, 30)
-    crop = Augmenter(AugmentSettings((1.0, 2.0), flip=False, rotation=0, shear=0, jitter=0), 0)(
-        rgb, 64, 0, 0
-    ).target
-    assert crop.shape == (64, 64, 3)
+def shares(scaled: float, side: int = 256) -> np.ndarray:
+    still = AugmentSettings(
+        scaled=scaled, scale=(0.5, 2.0), flip=False, rotation=0, shear=0, jitter=0
+    )
+    make = Augmenter(still, 0, 128)
+    return np.array(
+        [np.ptp(make(ramp(side), 64, 0, i).target.astype(int)) / 255 for i in range(200)]
+    )
+
+
+@pytest.mark.parametrize("side", [40, 128, 256])
+def test_crops_are_cut_from_photos_of_the_working_size(side):
+    np.testing.assert_allclose(shares(0.0, side), 0.5, atol=0.03)
+
+
+def test_scale_draws_its_whole_range_for_its_share_of_the_photos():
+    found = shares(1.0)
+    assert 0.24 < found.min() < 0.3
+    assert 0.9 < found.max() <= 1.0
+    # As many enlarged as shrunk: the ratios are drawn evenly.
+    assert 70 < (found < 0.5).sum() < 130
+    some = shares(0.4)
+    assert 90 < (np.abs(some - 0.5) < 0.02).sum() < 160
 
 
 def test_jitter_keeps_within_its_gain():
     grey = np.full((32, 32, 3), 100, dtype=np.uint8)
-    make = Augmenter(AugmentSettings((1.0, 1.0), flip=False, rotation=0, shear=0, jitter=0.1), 0)
+    make = Augmenter(AugmentSettings(scaled=0, flip=False, rotation=0, shear=0, jitter=0.1), 0, 32)
     values = np.array([make(grey, 32, 0, i).target[0, 0] for i in range(300)]).astype(float)
     assert values.min() >= 100 * 0.9 * 0.975 - 1
     assert values.max() <= 100 * 1.1 * 1.025 + 1
@@ -95,7 +109,7 @@ def test_jitter_keeps_within_its_gain():
 def test_rotation_turns_about_the_middle():
     rgb = np.zeros((101, 101, 3), dtype=np.uint8)
     rgb[45:56, 45:56] = 255
-    make = Augmenter(AugmentSettings((1.0, 1.0), flip=False, rotation=45, shear=0, jitter=0), 0)
+    make = Augmenter(AugmentSettings(scaled=0, flip=False, rotation=45, shear=0, jitter=0), 0, 101)
     for index in range(30):
         out = make(rgb, 101, 0, index).target[..., 0].astype(float)
         rows, columns = np.indices(out.shape)
@@ -108,10 +122,12 @@ def test_degradation_changes_the_source_alone_and_is_reproducible():
         return (crop // 2 + rng.integers(0, 3)).astype(np.uint8)
 
     rgb = photo(40, 40)
-    sample = Augmenter(PLAIN, 0, fade)(rgb, 40, 0, 0)
+    sample = Augmenter(PLAIN, 0, 40, fade)(rgb, 40, 0, 0)
     np.testing.assert_array_equal(sample.target, rgb)
     assert (sample.source != sample.target).any()
-    np.testing.assert_array_equal(sample.source, Augmenter(PLAIN, 0, fade)(rgb, 40, 0, 0).source)
+    np.testing.assert_array_equal(
+        sample.source, Augmenter(PLAIN, 0, 40, fade)(rgb, 40, 0, 0).source
+    )
 
 
 def test_the_photo_is_not_written_to():
@@ -119,12 +135,19 @@ def test_the_photo_is_not_written_to():
     before = rgb.copy()
     rgb.setflags(write=False)
     for index in range(10):
-        Augmenter(AugmentSettings(), 0)(rgb, 32, 0, index)
+        Augmenter(AugmentSettings(), 0, 50)(rgb, 32, 0, index)
     np.testing.assert_array_equal(rgb, before)
 
 
 @pytest.mark.parametrize(
-    "bad", [{"scale": (0.5, 1.0)}, {"scale": (2.0, 1.0)}, {"rotation": -1}, {"jitter": 1.0}]
+    "bad",
+    [
+        {"scale": (0.0, 1.0)},
+        {"scale": (2.0, 1.0)},
+        {"scaled": 1.1},
+        {"rotation": -1},
+        {"jitter": 1.0},
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(bad):
     with pytest.raises(ValueError, match="must"):

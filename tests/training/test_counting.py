@@ -9,9 +9,9 @@ import torch
 
 from zcolor.lab import RGB_TO_XYZ
 from zcolor.quantizer import AbGrid
-from zcolor.settings import PriorSettings
 from zcolor.training import counting
 from zcolor.training.counting import ColorCounts, count_colors, count_photo
+from zcolor.training.settings import PriorSettings
 
 
 class ListPhotos:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zcolor.settings import PackSettings
 from zcolor.training import dataset
 from zcolor.training.dataset import (
     CachedPhotos,
@@ -20,6 +19,7 @@ from zcolor.training.dataset import (
     open_photos,
 )
 from zcolor.training.pack import pack_photos
+from zcolor.training.settings import PackSettings
 from zcolor.training.sources import (
     PhotoEntry,
     combined_hash,

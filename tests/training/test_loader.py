@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from zcolor.settings import AugmentSettings
 from zcolor.training.augment import Augmenter
 from zcolor.training.loader import BatchLoader, epoch_order
+from zcolor.training.settings import AugmentSettings
 
-PLAIN = AugmentSettings((1.0, 1.0), flip=False, rotation=0, shear=0, jitter=0)
+PLAIN = AugmentSettings(scaled=0, flip=False, rotation=0, shear=0, jitter=0)
 
 
 class Numbered:
@@ -38,7 +38,7 @@ class Numbered:
 
 def loader(n=10, *, augment=PLAIN, degrade=None, **options) -> BatchLoader:
     options = {"batch": 4, "jobs": 2, "seed": 5} | options
-    return BatchLoader(Numbered(n), Augmenter(augment, 5, degrade), **options)
+    return BatchLoader(Numbered(n), Augmenter(augment, 5, 16, degrade), **options)
 
 
 def take(stream, n):
@@ -75,7 +75,7 @@ def test_starting_later_gives_what_would_have_come(start):
 
 
 def test_the_number_of_threads_changes_nothing():
-    many = AugmentSettings((1.0, 2.0), rotation=20)
+    many = AugmentSettings(scaled=1, rotation=20)
     one = take(loader(20, augment=many, jobs=1).batches(0, lambda _seen: 8), 4)
     four = take(loader(20, augment=many, jobs=4).batches(0, lambda _seen: 8), 4)
     assert all(torch.equal(a.target, b.target) for a, b in zip(one, four, strict=True))

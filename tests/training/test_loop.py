@@ -18,9 +18,10 @@ import torch
 
 from zcolor.checkpoint import read_header
 from zcolor.registry import load_model
-from zcolor.settings import AugmentSettings, DecodeSettings, TrainSettings
+from zcolor.settings import DecodeSettings
 from zcolor.training import loop
 from zcolor.training.loop import TrainingDivergedError, train
+from zcolor.training.settings import AugmentSettings, TrainSettings
 from zcolor.training.validate import rgb8_to_lab
 
 TINY = TrainSettings(
@@ -28,6 +29,7 @@ TINY = TrainSettings(
     batch=8,
     crops=(16, 24),
     shares=(0.6, 0.4),
+    working_size=32,
     width=1 / 16,
     epoch_photos=80,
     val_photos=4,
@@ -81,6 +83,7 @@ def test_a_run_leaves_what_it_promises(photos, tmp_path):
                 "crops": TINY.crops,
                 "shares": TINY.shares,
                 "augment": TINY.augment,
+                "film": TINY.film,
             }
         )
         == TINY
@@ -100,16 +103,32 @@ def test_a_run_leaves_what_it_promises(photos, tmp_path):
     assert (net.class_weights != 1).any()
 
 
+def test_a_run_begins_with_the_weights_of_a_model(photos, tmp_path):
+    short = dataclasses.replace(TINY, photos=8, epoch_photos=8, lr=1e-9, lr_floor=0.0, ema=0.0)
+    first = run(photos, tmp_path / "first", dataclasses.replace(TINY, photos=80)).best
+    again = run(photos, tmp_path / "again", short, init=first)
+    assert read_header(again.best)["provenance"]["init"] == read_header(first)["sha256"]
+    assert read_header(first)["provenance"]["init"] is None
+    ends = [load_model(str(path)) for path in (first, again.best)]
+    for (name, a), (_, b) in zip(*(net.named_parameters() for net in ends), strict=True):
+        torch.testing.assert_close(a, b, rtol=2e-3, atol=1e-4, msg=name)
+    with pytest.raises(ValueError, match="cannot be the beginning"):
+        run(photos, tmp_path / "wide", dataclasses.replace(short, width=1 / 8), init=first)
+    with pytest.raises(FileNotFoundError):
+        run(photos, tmp_path / "none", short, init=tmp_path / "nothing.safetensors")
+
+
 @pytest.mark.parametrize(
     "settings",
     [
         TINY,
         dataclasses.replace(TINY, optimizer="sgd", lr=1e-2, schedule="plateau", patience=0),
+        dataclasses.replace(TINY, optimizer="muon", bf16=True),
         dataclasses.replace(
             TINY, optimizer="adam", ema=0.0, bf16=True, cache=True, targets="hard", monitor="train"
         ),
     ],
-    ids=["adamw-cosine", "sgd-plateau", "adam-bf16-no-ema"],
+    ids=["adamw-cosine", "sgd-plateau", "muon-bf16", "adam-bf16-no-ema"],
 )
 def test_resumed_losses_are_those_of_the_uninterrupted_run_to_the_bit(
     photos, tmp_path, monkeypatch, settings
@@ -192,18 +211,18 @@ def test_two_processes_give_the_losses_of_one_that_accumulates(photos, tmp_path)
         textwrap.dedent(
             f"""
             import dataclasses, json, sys
-            from zcolor.settings import AugmentSettings, TrainSettings
+            from zcolor.training.settings import AugmentSettings, FilmSettings, TrainSettings
             from zcolor.training.loop import train
             settings = TrainSettings(**json.loads({
                 json.dumps(
                     json.dumps(
                         dataclasses.asdict(
-                            dataclasses.replace(settings, accumulate=1, augment=None)
+                            dataclasses.replace(settings, accumulate=1, augment=None, film=None)
                         )
                     )
                 )
             }))
-            settings = dataclasses.replace(settings, augment=AugmentSettings(),
+            settings = dataclasses.replace(settings, augment=AugmentSettings(), film=FilmSettings(),
                 crops=tuple(settings.crops), shares=tuple(settings.shares))
             result = train(settings, [{str(photos["train"])!r}], {str(tmp_path / "two")!r},
                            val=[{str(photos["val"])!r}], progress=False)
@@ -236,11 +255,12 @@ def test_two_photos_are_learnt_to_a_near_perfect_decode(photos, tmp_path):
     few.mkdir()
     for name in ("00.png", "01.png"):
         (few / name).write_bytes((photos["train"] / name).read_bytes())
-    plain = AugmentSettings(scale=(1.0, 1.0), flip=False, rotation=0, shear=0, jitter=0)
+    plain = AugmentSettings(scaled=0, flip=False, rotation=0, shear=0, jitter=0)
     settings = TrainSettings(
         photos=600,
         batch=2,
         crops=(40,),
+        working_size=40,
         shares=(1.0,),
         width=1 / 8,
         lr=3e-3,

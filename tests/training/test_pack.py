@@ -21,12 +21,12 @@ from skimage.color import rgb2lab
 
 from zcolor.files import read_image
 from zcolor.icc import srgb_profile
-from zcolor.settings import PackSettings
 from zcolor.training import pack
 from zcolor.training.journal import Journal, Record
 from zcolor.training.pack import PackReport, pack_photos, split_of
 from zcolor.training.packfile import PackedPhoto, PackedPhotos, write_pack
 from zcolor.training.prepare import CHROMA_SIDE, mean_chroma
+from zcolor.training.settings import PackSettings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ALL_TRAIN = PackSettings(fractions=(1, 0, 0))

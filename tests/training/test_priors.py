@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from zcolor.quantizer import AbGrid
-from zcolor.settings import PriorSettings
 from zcolor.training import counting, priors
 from zcolor.training.counting import count_photo
 from zcolor.training.packfile import PackedPhoto, write_pack
@@ -24,6 +23,7 @@ from zcolor.training.priors import (
     summary,
     write_priors,
 )
+from zcolor.training.settings import PriorSettings
 
 N_PHOTOS = 14
 

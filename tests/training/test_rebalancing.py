@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zcolor.quantizer import AbGrid
-from zcolor.settings import PriorSettings
 from zcolor.training.rebalancing import weights_of_counts
+from zcolor.training.settings import PriorSettings
 
 GRID = AbGrid(9)
 FREE_GRID = AbGrid.from_centers(torch.randn(25, 2, generator=torch.Generator().manual_seed(2)) * 35)

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from zcolor.settings import TrainSettings
 from zcolor.training.schedule import Schedule
+from zcolor.training.settings import TrainSettings
 
 
 def test_cosine_rises_then_falls_to_the_floor():

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from zcolor.checkpoint import CheckpointError, write_checkpoint
+from zcolor.training.optimizers import make_optimizers
+from zcolor.training.settings import TrainSettings
 from zcolor.training.state import read_state, write_state
 from zcolor.training.step import LossWindow, make_average
 
@@ -14,26 +16,23 @@ from zcolor.training.step import LossWindow, make_average
 def make(optimizer: str):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3))
-    choices = {
-        "adamw": lambda: torch.optim.AdamW(net.parameters(), lr=0.1),
-        "sgd": lambda: torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9),
-    }
-    return net, make_average(net, 0.9), choices[optimizer]()
+    return net, make_average(net, 0.9), make_optimizers(net, TrainSettings(optimizer=optimizer))
 
 
-def learn(net, average, optimizer, steps):
+def learn(net, average, optimizers, steps):
     losses = []
     for _ in range(steps):
-        optimizer.zero_grad()
+        net.zero_grad()
         loss = net(torch.rand(4, 1, 8, 8)).square().mean()  # the data come from torch's generator
         loss.backward()
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         average.update_parameters(net)
         losses.append(loss.item())
     return losses
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "muon"])
 def test_a_run_goes_on_to_the_bit(tmp_path, optimizer):
     parts = make(optimizer)
     learn(*parts, 3)

@@ -96,3 +96,26 @@ def test_a_fresh_logbook_starts_empty(tmp_path):
     book = Logbook(tmp_path)
     book.close()
     assert book.records == []
+
+
+def test_a_degraded_photo_is_seen_but_not_measured(net):
+    """The network reads the aged photo; lightness and truth stay those of the clean one."""
+    decode = DecodeSettings("annealed", 0.38, "centers")
+    asked = []
+
+    def black(rgb, index):
+        asked.append((index, rgb.shape))
+        return np.zeros_like(rgb)
+
+    measured = validate(net, Few(), [2, 0], decode, device=CPU, degrade=black)
+    assert asked == [(2, measured_photo(Few().read(2)).shape), (0, (128, 150, 3))]
+    meter = AucMeter()
+    for index in (2, 0):
+        rgb = measured_photo(Few().read(index))
+        photo = read_photo(rgb)
+        with torch.inference_mode():
+            ab = net.predict_ab(torch.zeros_like(photo.lightness(64, CPU)), decode)
+        meter.add(rgb8_to_lab(photo.with_ab(ab))[:, 1:], rgb8_to_lab(rgb)[:, 1:])
+    assert measured.auc_raw == pytest.approx(meter.raw(), abs=1e-4)
+    clean = validate(net, Few(), [2, 0], decode, device=CPU)
+    assert clean.auc_raw != measured.auc_raw

@@ -12,7 +12,17 @@ from importlib.metadata import PackageNotFoundError, version
 
 import tyro
 
-from zcolor.apps.commands import Colorize, Command, Demo, Models, Pack, Priors, Train, Zcolor
+from zcolor.apps.commands import (
+    Colorize,
+    Command,
+    Demo,
+    Evaluate,
+    Models,
+    Pack,
+    Priors,
+    Train,
+    Zcolor,
+)
 from zcolor.registry import MODELS
 
 OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -70,6 +80,8 @@ def _run(command: Command, argv: Sequence[str]) -> int:
     match command:
         case Colorize():
             return _colorize(command)
+        case Evaluate():
+            return _evaluate(command, argv)
         case Train():
             return _train(command, argv)
         case Pack():
@@ -127,6 +139,38 @@ def _colorize(command: Colorize) -> int:
     return SOME_FAILED if report.failed else OK
 
 
+def _evaluate(command: Evaluate, argv: Sequence[str]) -> int:
+    from zcolor.apps.evaluate import preset_variants, run_evaluation, temperature_variants
+
+    _check_named(command.inputs)
+    chosen = command.settings
+    if command.results:
+        variants = None
+    elif command.temperatures:
+        variants = temperature_variants(chosen, command.temperatures)
+    elif chosen.decode is None and chosen.temperature is None:
+        variants = preset_variants(chosen)
+    else:
+        variants = {"chosen": chosen}
+    report = run_evaluation(
+        command.inputs,
+        results=command.results,
+        model=command.model,
+        variants=variants,
+        split=command.split,
+        settings=command.evaluation,
+        device=command.device,
+        json=command.json,
+        page=command.page,
+        command=shlex.join(argv),
+    )
+    print(report.table())
+    for path in (command.json, command.page):
+        if path is not None:
+            print(f"written: {path}")
+    return SOME_FAILED if report.failed else OK
+
+
 def _train(command: Train, argv: Sequence[str]) -> int:
     from zcolor.training.loop import train
 
@@ -137,6 +181,7 @@ def _train(command: Train, argv: Sequence[str]) -> int:
         command.out,
         val=command.val,
         priors=command.priors,
+        init=command.init,
         resume=command.resume,
         minutes=command.minutes,
         command=shlex.join(argv),

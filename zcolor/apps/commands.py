@@ -8,13 +8,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from zcolor.settings import (
-    ColorizeSettings,
-    Device,
-    PackSettings,
-    PriorSettings,
-    TrainSettings,
-)
+from zcolor.settings import ColorizeSettings, Device, EvaluateSettings
+from zcolor.training.settings import PackSettings, PriorSettings, TrainSettings
 
 _Sources = Annotated[tuple[str, ...], tyro.conf.Positional]
 
@@ -61,6 +56,8 @@ class Train:
     """Packs or images to validate on; without them the val split of the pack."""
     priors: Path | None = None
     """Priors made by `zcolor priors`; without them they are counted first."""
+    init: str | None = None
+    """A finished model (name or checkpoint) to begin with, in place of random weights."""
     resume: bool = False
     """Go on exactly where the last leg ended."""
     minutes: float | None = None
@@ -110,6 +107,41 @@ class Priors:
 
 
 @dataclass(frozen=True)
+class Evaluate:
+    """Measure a model, or anybody's results, beside the baselines: grey, mean colour, the ceiling.
+
+    example: zcolor evaluate photos.h5 --page evaluation.html
+
+    example: zcolor evaluate truth/ --results theirs/ ours/
+    """
+
+    inputs: _Sources
+    """True photos: packs (.h5), folders, images, globs, zip archives, .txt lists."""
+    results: tuple[Path, ...] = ()
+    """Folders of colourings of these photos, matched by name; then no model is measured."""
+    model: str = "zhang"
+    """A name that `zcolor models` lists, or a checkpoint."""
+    temperatures: tuple[float, ...] = ()
+    """Measure the model at each of these in place of its presets."""
+    split: Literal["train", "val", "test", "all"] | None = None
+    """Of packs; the val split if there is one, or else the whole pack."""
+    json: Path | None = None
+    """A file for all figures."""
+    page: Path | None = None
+    """An HTML file with the table, plots, and the best, median and worst photos."""
+    settings: Annotated[ColorizeSettings, tyro.conf.arg(name="")] = field(
+        default_factory=ColorizeSettings
+    )
+    """How the pictures are coloured."""
+    evaluation: Annotated[EvaluateSettings, tyro.conf.arg(name="")] = field(
+        default_factory=EvaluateSettings
+    )
+    """How it is measured."""
+    device: Device = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+
+
+@dataclass(frozen=True)
 class Models:
     """List the models that come with zcolor.
 
@@ -134,7 +166,7 @@ class Demo:
     """auto, cpu, cuda, cuda:N or mps."""
 
 
-Command = Colorize | Train | Pack | Priors | Models | Demo
+Command = Colorize | Evaluate | Train | Pack | Priors | Models | Demo
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from zcolor.settings import DecodeSettings
+from zcolor.settings import PRESETS, DecodeSettings, Preset
 
 # What a network answers and what it is trained towards: a tensor, or several by name.
 Output = Tensor | tuple[Tensor, ...]
@@ -24,8 +24,9 @@ class ColorNet(nn.Module, ABC):
     ----------
     working_size : int
         Side in pixels of the square whose area photos are brought to.
-    decode : DecodeSettings
-        How the model decodes unless told otherwise; changes nothing in families that do not.
+    presets : Mapping
+        How the model decodes under each of the named presets; changes nothing in families that do
+        not decode.
     clip_length : int
         Frames read at once: 1 for photographs.
     optimizer_defaults : dict
@@ -33,7 +34,7 @@ class ColorNet(nn.Module, ABC):
     """
 
     working_size: int = 128
-    decode: DecodeSettings = DecodeSettings()
+    presets: Mapping[Preset, DecodeSettings] = PRESETS
     clip_length: ClassVar[int] = 1
     optimizer_defaults: ClassVar[Mapping[str, Any]] = {}
 

@@ -9,6 +9,7 @@ He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", ICCV 2015 (initialisation).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
@@ -20,7 +21,7 @@ from zcolor.distribution import ColorDistribution
 from zcolor.losses import rebalanced_cross_entropy
 from zcolor.models.base import ColorNet, Output
 from zcolor.quantizer import AbGrid
-from zcolor.settings import DecodeSettings
+from zcolor.settings import PRESETS, DecodeSettings, Preset
 
 # The paper's channels, convolutions, closing stride and dilation of groups 1 to 7.
 _GROUPS = (
@@ -51,8 +52,9 @@ class Zhang(ColorNet):
         `soft`: spread over the 5 nearest cells; `hard`: the true cell alone.
     working_size
         Side in pixels of the square whose area photos are brought to.
-    decode
-        How this model's answers are decoded unless the user says otherwise.
+    presets
+        How this model's answers are decoded under each named preset; None takes
+        `zcolor.settings.PRESETS`.
 
     Attributes
     ----------
@@ -76,7 +78,7 @@ class Zhang(ColorNet):
         width: float = 0.5,
         targets: Literal["soft", "hard"] = "soft",
         working_size: int = 128,
-        decode: DecodeSettings | None = None,
+        presets: Mapping[Preset, DecodeSettings] | None = None,
     ) -> None:
         super().__init__()
         if round(_GROUPS[0][0] * width) < 1:
@@ -89,7 +91,7 @@ class Zhang(ColorNet):
         self.width = width
         self.targets = targets
         self.working_size = working_size
-        self.decode = decode or DecodeSettings()
+        self.presets = dict(PRESETS if presets is None else presets)
 
         groups: list[nn.Module] = []
         channels = 1
@@ -207,10 +209,18 @@ class Zhang(ColorNet):
 
         Returns
         -------
-        The distribution at a quarter of the size of `lightness`; decoding it costs no forward
-        pass.
+        The distribution at a quarter of the size of `lightness`, with the lightness averaged to
+        that size; decoding it costs no forward pass.
         """
-        return ColorDistribution(self(lightness), self.grid, self.cell_means, self.decode)
+        return ColorDistribution(
+            self(lightness),
+            self.grid,
+            self.cell_means,
+            self.presets["vivid"],
+            self.class_weights,
+            # At the right and bottom edge the average is over what is left.
+            F.avg_pool2d(lightness, OUTPUT_STRIDE, ceil_mode=True),
+        )
 
     def header(self) -> dict[str, Any]:
         """Return what a checkpoint's header must say to build this network again."""
@@ -219,11 +229,7 @@ class Zhang(ColorNet):
             "width": self.width,
             "targets": self.targets,
             "working_size": self.working_size,
-            "decode": {
-                "method": self.decode.method,
-                "temperature": self.decode.temperature,
-                "colors": self.decode.colors,
-            },
+            "presets": {name: asdict(decode) for name, decode in self.presets.items()},
         }
 
     @classmethod
@@ -235,7 +241,7 @@ class Zhang(ColorNet):
         ValueError
             If the header is incomplete.
         """
-        missing = {"grid", "width", "targets", "working_size", "decode"} - set(header)
+        missing = {"grid", "width", "targets", "working_size", "presets"} - set(header)
         if missing:
             raise ValueError(f"the header of a zhang checkpoint lacks {', '.join(sorted(missing))}")
         return cls(
@@ -243,7 +249,7 @@ class Zhang(ColorNet):
             width=header["width"],
             targets=header["targets"],
             working_size=header["working_size"],
-            decode=DecodeSettings(**header["decode"]),
+            presets={name: DecodeSettings(**header["presets"][name]) for name in PRESETS},
         )
 
 

@@ -9,13 +9,15 @@ from pathlib import Path
 import torch
 
 from zcolor.models.zhang import Zhang
-from zcolor.settings import PriorSettings, TrainSettings
+from zcolor.registry import load_model
 from zcolor.training.augment import Augmenter, Degradation
 from zcolor.training.dataset import Photos, open_photos
 from zcolor.training.distributed import Crew
+from zcolor.training.film import Film
 from zcolor.training.loader import BatchLoader
 from zcolor.training.packfile import PACK_SUFFIXES, PackedPhotos
 from zcolor.training.priors import Priors, build_priors, read_priors, rebalancing_weights
+from zcolor.training.settings import PriorSettings, TrainSettings
 
 Sources = Sequence[str | os.PathLike[str]]
 
@@ -55,10 +57,30 @@ def open_val(data: Sources, val: Sources) -> Photos | None:
     return open_photos(named, "val" if split else "all")
 
 
-def make_network(priors: Priors, s: TrainSettings, device: torch.device) -> Zhang:
-    """Build the network with its initial weights (from the seed) and its priors."""
+def make_network(
+    priors: Priors,
+    s: TrainSettings,
+    device: torch.device,
+    init: str | os.PathLike[str] | None = None,
+) -> Zhang:
+    """Build the network with its priors and its initial weights: from the seed, or from a model.
+
+    Raises
+    ------
+    ValueError
+        If the model to begin with has another grid or width.
+    """
     torch.manual_seed(s.seed)
-    net = Zhang(priors.grid, width=s.width, targets=s.targets, working_size=max(s.crops))
+    net = Zhang(priors.grid, width=s.width, targets=s.targets, working_size=s.working_size)
+    if init is not None:
+        first = load_model(init)
+        same = isinstance(first, Zhang) and first.grid.to_dict() == net.grid.to_dict()
+        if not same or first.width != s.width:
+            raise ValueError(
+                f"{init} cannot be the beginning of this run: its family, grid or width differ "
+                f"from those of the settings (width {s.width}) and the priors"
+            )
+        net.load_state_dict(first.state_dict())
     net.set_priors(
         torch.from_numpy(priors.p).float(),
         torch.from_numpy(priors.means),
@@ -73,7 +95,9 @@ def make_loaders(
     photos: Photos, s: TrainSettings, crew: Crew, degrade: Degradation | None
 ) -> list[BatchLoader]:
     """Make one loader for each part of this process's share of a batch."""
-    augmenter = Augmenter(s.augment, s.seed, degrade)
+    if degrade is None and s.film.share:
+        degrade = Film(s.film)
+    augmenter = Augmenter(s.augment, s.seed, s.working_size, degrade)
     return [
         BatchLoader(
             photos,

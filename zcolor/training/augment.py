@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from zcolor.settings import AugmentSettings
 from zcolor.training.dataset import Rgb8
+from zcolor.training.settings import AugmentSettings
 
 # Changes what the network sees, never what it is trained towards (old film, fading, grain):
 # takes the clean crop and a generator, returns the RGB whose lightness is the input.
@@ -43,14 +43,21 @@ class Augmenter:
         How far each change may go.
     seed
         Seed of the run.
+    working_size
+        Short side in pixels that photos have when they are coloured.
     degrade
         A change of the input alone, or None.
     """
 
     def __init__(
-        self, settings: AugmentSettings, seed: int, degrade: Degradation | None = None
+        self,
+        settings: AugmentSettings,
+        seed: int,
+        working_size: int,
+        degrade: Degradation | None = None,
     ) -> None:
         self.settings = settings
+        self.working_size = working_size
         self.seed = seed
         self.degrade = degrade
 
@@ -76,21 +83,19 @@ class Augmenter:
         return Sample(target, source)
 
     def _scale(self, rgb: Rgb8, crop: int, rng: np.random.Generator) -> Rgb8:
-        """Bring the short side to between the crop's and its own."""
-        low, high = self.settings.scale
+        """Bring the short side to the working size, or for some photos to another."""
+        settings = self.settings
         short = min(rgb.shape[:2])
-        # Equally many at every ratio, and never larger than the photo itself if that is enough.
-        wanted = crop * float(np.exp(rng.uniform(np.log(low), np.log(high))))
-        side = max(crop, min(round(wanted), short))
+        factor = 1.0
+        if settings.scaled and rng.random() < settings.scaled:
+            # Equally many at every ratio.
+            factor = float(np.exp(rng.uniform(*np.log(settings.scale))))
+        side = max(crop, round(self.working_size * factor))
         if side == short:
             return rgb
         height, width = (max(side, round(n * side / short)) for n in rgb.shape[:2])
-        shrink = side < short
-        return _uint8(
-            cv2.resize(
-                rgb, (width, height), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC
-            )
-        )
+        how = cv2.INTER_AREA if side < short else cv2.INTER_CUBIC
+        return _uint8(cv2.resize(rgb, (width, height), interpolation=how))
 
     def _cut(self, rgb: Rgb8, crop: int, rng: np.random.Generator) -> Rgb8:
         """Cut a crop at random, sometimes turned and sheared, half of the time mirrored."""

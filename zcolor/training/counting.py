@@ -31,8 +31,8 @@ from tqdm import tqdm
 from zcolor.atomic import whole_file
 from zcolor.lab import rgb_to_lab
 from zcolor.quantizer import AbGrid
-from zcolor.settings import PriorSettings
 from zcolor.training.dataset import LoosePhotos, Photos, Rgb8
+from zcolor.training.settings import PriorSettings
 
 logger = logging.getLogger(__name__)
 

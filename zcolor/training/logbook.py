@@ -91,7 +91,7 @@ class Logbook:
             panel.set_xlabel("photos seen")
             panel.grid(alpha=0.3)
             if panel.lines:
-                panel.legend(fontsize="small")
+                panel.legend(fontsize="small", loc="upper right")  # "best" is slow with many points
         drawn = io.BytesIO()
         figure.savefig(drawn, format="rgba")
         height, width = (round(inches * figure.dpi) for inches in (_HEIGHT, _WIDTH))

@@ -22,30 +22,28 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from zcolor.atomic import whole_file
+from zcolor.checkpoint import read_header
 from zcolor.models.base import ColorNet
-from zcolor.registry import save_model
-from zcolor.settings import DecodeSettings, TrainSettings
+from zcolor.registry import find_weights, save_model
 from zcolor.training.assemble import make_loaders, make_network, open_val, priors_of
 from zcolor.training.augment import Degradation
 from zcolor.training.dataset import CachedPhotos, open_photos
 from zcolor.training.distributed import Crew, join_crew
+from zcolor.training.examine import examine
 from zcolor.training.loader import Batch
 from zcolor.training.logbook import Logbook
+from zcolor.training.optimizers import make_optimizers
+from zcolor.training.run_folder import RunFolder
 from zcolor.training.schedule import Schedule
+from zcolor.training.settings import TrainSettings
 from zcolor.training.state import read_state, write_state
-from zcolor.training.step import LossWindow, make_average, make_optimizer, noted_signals, to_device
-from zcolor.training.validate import picture_sheet, validate
+from zcolor.training.step import LossWindow, make_average, noted_signals, to_device
 
 logger = logging.getLogger(__name__)
 
 Sources = Sequence[str | os.PathLike[str]]
-STATE_FILE = "last.safetensors"
-BEST_FILE = "best.safetensors"
 # Steps between two entries of the log, and between two looks for NaN.
 _LOG_STEPS = 20
-# Photographs on every picture sheet.
-_SHEET_PHOTOS = 8
 
 
 class TrainingDivergedError(RuntimeError):
@@ -75,6 +73,7 @@ def train(
     *,
     val: Sources = (),
     priors: str | os.PathLike[str] | None = None,
+    init: str | os.PathLike[str] | None = None,
     resume: bool = False,
     minutes: float | None = None,
     degrade: Degradation | None = None,
@@ -95,12 +94,15 @@ def train(
         Packs or images to validate on; without them the `val` split of the packs in `data`.
     priors
         The priors of the training photographs; without them they are counted first.
+    init
+        A finished model (a name or a checkpoint) whose weights the run begins with; without it
+        they are random. Its grid and width must be those of the settings.
     resume
         Go on from `last.safetensors` exactly where it was written.
     minutes
         End this leg after so many minutes, with a checkpoint; None goes on to the end.
     degrade
-        A change of the input alone (old film), applied to each example.
+        A change of the input alone, applied to each example in place of `settings.film`.
     progress
         Show progress bars.
     command
@@ -119,28 +121,18 @@ def train(
     TrainingDivergedError
         If the loss became NaN; the last good checkpoint is named.
     """
-    folder = Path(out)
-    _check_folder(folder, resume=resume)
+    folder = RunFolder(Path(out))
+    folder.check(resume=resume)
     crew = join_crew(settings.device)
     try:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         trainer = _Trainer(
-            settings, data, folder, val, priors, degrade, command, crew, progress=progress
+            settings, data, folder, val, priors, init, degrade, command, crew, progress=progress
         )
         return trainer.run(resume=resume, minutes=minutes)
     finally:
         crew.close()
-
-
-def _check_folder(folder: Path, *, resume: bool) -> None:
-    has_state = (folder / STATE_FILE).exists()
-    if has_state and not resume:
-        raise FileExistsError(
-            f"{folder} holds a training run already; go on with --resume, or choose another folder"
-        )
-    if resume and not has_state:
-        raise FileNotFoundError(f"there is no {STATE_FILE} in {folder} to resume from")
 
 
 class _Trainer:
@@ -150,9 +142,10 @@ class _Trainer:
         self,
         settings: TrainSettings,
         data: Sources,
-        folder: Path,
+        folder: RunFolder,
         val: Sources,
         priors: str | os.PathLike[str] | None,
+        init: str | os.PathLike[str] | None,
         degrade: Degradation | None,
         command: str,
         crew: Crew,
@@ -160,6 +153,8 @@ class _Trainer:
         progress: bool,
     ) -> None:
         self.settings, self.folder, self.crew = settings, folder, crew
+        self.init = None if init is None else find_weights(init)
+        self.init_hash = None if self.init is None else read_header(self.init)["sha256"]
         self.command, self.progress = command, progress and crew.leads
         photos = open_photos(data, "train")
         self.data_hash, self.n_photos = photos.data_hash, len(photos)
@@ -169,8 +164,8 @@ class _Trainer:
                 "there are no validation photos: give some with --val, pack with a val share, "
                 "or choose the best model by --monitor train"
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        self.priors = priors_of(data, priors, folder, crew, progress=self.progress)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        self.priors = priors_of(data, priors, folder.path, crew, progress=self.progress)
         if settings.cache:
             photos = CachedPhotos(photos, jobs=settings.jobs, progress=self.progress)
         self.loaders = make_loaders(photos, settings, crew, degrade)
@@ -179,9 +174,9 @@ class _Trainer:
     def _build(self) -> None:
         """Make the network, its running mean, the optimizer and the schedule."""
         s = self.settings
-        self.net: ColorNet = make_network(self.priors, s, self.crew.device)
+        self.net: ColorNet = make_network(self.priors, s, self.crew.device, self.init)
         self.average = make_average(self.net, s.ema) if s.ema else None
-        self.optimizer = make_optimizer(self.net, s)
+        self.optimizers = make_optimizers(self.net, s)
         self.schedule = Schedule(s)
         self.parallel = self.crew.wrap(self.net)
         self.seen = self.step = 0
@@ -196,10 +191,8 @@ class _Trainer:
         if resume:
             self._resume()
         if self.crew.leads:
-            self.logbook = Logbook(self.folder, seen=self.seen)
-            settings_text = json.dumps(dataclasses.asdict(s), indent=2)
-            with whole_file(self.folder / "settings.json") as temporary:
-                temporary.write_text(settings_text + "\n", encoding="utf-8")
+            self.logbook = Logbook(self.folder.path, seen=self.seen)
+            self.folder.write_settings(s)
         start, earlier = time.monotonic(), self.spent_s
         saved = start
         epoch_photos = s.epoch_photos or self.n_photos
@@ -238,16 +231,18 @@ class _Trainer:
             self.logbook.draw_curves()
             self.logbook.close()
         reason = "done" if self.seen >= s.photos else reason
-        state, best = self.folder / STATE_FILE, self.folder / BEST_FILE
-        return TrainResult(reason, self.seen, tuple(self.losses), state, best)
+        return TrainResult(
+            reason, self.seen, tuple(self.losses), self.folder.state, self.folder.best
+        )
 
     def _step(self, batches: list[Batch]) -> dict[str, Tensor]:
         """Learn from one batch, in as many parts as the settings say."""
         s, device = self.settings, self.crew.device
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.lr(self.seen)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.schedule.lr(self.seen)
         self.parallel.train()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.net.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         for i, batch in enumerate(batches):
             lightness, ab = to_device(batch, device)
@@ -259,7 +254,8 @@ class _Trainer:
             for name, value in losses.items():
                 sums[name] = sums.get(name, torch.zeros((), device=device)) + value.detach()
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), s.clip or math.inf)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.net)
         self.seen = min(batches[0].end, self.settings.photos)
@@ -276,7 +272,7 @@ class _Trainer:
         self.epoch_loss += sum(totals)
         self.epoch_steps += len(totals)
         if self.crew.any(flag=not all(map(math.isfinite, means.values()))):
-            state = self.folder / STATE_FILE
+            state = self.folder.state
             good = f"the last good checkpoint is {state}" if state.exists() else "none was saved"
             raise TrainingDivergedError(
                 f"the loss or the gradient became NaN or infinite near photo {self.seen:,} "
@@ -296,32 +292,19 @@ class _Trainer:
         if self.crew.leads:
             net = self._averaged()
             net.eval()
-            values = self._validate(net) if self.val is not None else {}
+            values = {}
+            if self.val is not None:
+                values = examine(net, self.val, s, self.crew.device, self.logbook, self.seen)
             train_loss = self.epoch_loss / self.epoch_steps
             monitored = values["val_loss"] if s.monitor == "val" else train_loss
             if monitored < self.best:
                 self.best = monitored
-                save_model(self.folder / BEST_FILE, net, self._provenance(values))
+                save_model(self.folder.best, net, self._provenance(values))
             self.logbook.draw_curves()
             net.train()
         self.schedule.validated(self.crew.share(monitored))
         self.epoch_loss, self.epoch_steps = 0.0, 0
         self._save()
-
-    def _validate(self, net: ColorNet) -> dict[str, float]:
-        assert self.val is not None
-        s, device = self.settings, self.crew.device
-        n = min(s.val_photos or len(self.val), len(self.val))
-        # Spread over the whole set, which may be sorted by source.
-        indices = [i * len(self.val) // n for i in range(n)]
-        decode = DecodeSettings()
-        measured = validate(net, self.val, indices, decode, device=device, bf16=s.bf16)
-        values = {f"val_{k}": v for k, v in dataclasses.asdict(measured).items()}
-        self.logbook.write(self.seen, values)
-        shown = indices[:: max(1, n // _SHEET_PHOTOS)][:_SHEET_PHOTOS]
-        sheet = picture_sheet(net, self.val, shown, device=device, bf16=s.bf16)
-        self.logbook.save_sheet(self.seen, sheet)
-        return values
 
     def _averaged(self) -> ColorNet:
         """Return the running mean of the weights, or the weights themselves without one."""
@@ -335,6 +318,7 @@ class _Trainer:
             "provenance": {
                 "data_hash": self.data_hash,
                 "n_photos": self.n_photos,
+                "init": self.init_hash,
                 "seen": self.seen,
                 "steps": self.step,
                 "seed": self.settings.seed,
@@ -358,12 +342,11 @@ class _Trainer:
             "epoch": [self.epoch_loss, self.epoch_steps],
             "schedule": self.schedule.state(),
         }
-        path = self.folder / STATE_FILE
-        write_state(path, self.net, self.average, self.optimizer, header)
+        write_state(self.folder.state, self.net, self.average, self.optimizers, header)
 
     def _resume(self) -> None:
-        path = self.folder / STATE_FILE
-        header = read_state(path, self.net, self.average, self.optimizer)
+        path = self.folder.state
+        header = read_state(path, self.net, self.average, self.optimizers)
         mine = json.loads(json.dumps(dataclasses.asdict(self.settings)))
         # These change how a run is carried out, not what comes out of it.
         free = {"device", "jobs", "threads", "cache", "checkpoint_minutes"}

@@ -23,7 +23,6 @@ import numpy as np
 from tqdm import tqdm
 
 from zcolor.atomic import whole_file
-from zcolor.settings import PackSettings
 from zcolor.training.journal import Journal, Record, Verdict
 from zcolor.training.packfile import (
     PACK_SUFFIXES,
@@ -33,6 +32,7 @@ from zcolor.training.packfile import (
     write_pack,
 )
 from zcolor.training.prepare import prepare
+from zcolor.training.settings import PackSettings
 from zcolor.training.sources import PhotoEntry, find_photos
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from PIL import ExifTags, Image
 from zcolor.files import read_image
 from zcolor.icc import to_srgb
 from zcolor.lab import rgb_to_lab
-from zcolor.settings import PackSettings
 from zcolor.training.journal import Record
+from zcolor.training.settings import PackSettings
 from zcolor.training.sources import PhotoEntry, Rgb8, content_hash, to_rgb8
 
 # The mean chroma is measured on a copy with this short side, in pixels: a photo of any size takes

@@ -16,7 +16,6 @@ import torch
 
 from zcolor.atomic import whole_file
 from zcolor.quantizer import AbGrid
-from zcolor.settings import PriorSettings, Rebalancing
 from zcolor.training.counting import (
     MILLI,
     Int64s,
@@ -26,6 +25,7 @@ from zcolor.training.counting import (
 )
 from zcolor.training.dataset import Split, open_photos
 from zcolor.training.rebalancing import Float32s, Float64s, weights_of_counts
+from zcolor.training.settings import PriorSettings, Rebalancing
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zcolor.quantizer import AbGrid
-from zcolor.settings import PriorSettings, Rebalancing
+from zcolor.training.settings import PriorSettings, Rebalancing
 
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]

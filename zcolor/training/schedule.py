@@ -7,7 +7,7 @@ import math
 from itertools import accumulate
 from typing import Any
 
-from zcolor.settings import TrainSettings
+from zcolor.training.settings import TrainSettings
 
 
 class Schedule:

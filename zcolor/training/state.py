@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ def write_state(
     path: str | os.PathLike[str],
     net: nn.Module,
     average: nn.Module | None,
-    optimizer: Optimizer,
+    optimizers: Sequence[Optimizer],
     header: Mapping[str, Any],
 ) -> None:
     """Write weights, their running mean, the optimizer and torch's generator, atomically.
@@ -30,18 +30,19 @@ def write_state(
         The checkpoint.
     net, average
         The network and the running mean of its weights (None without one).
-    optimizer
-        Its state goes along, at full precision.
+    optimizers
+        Their state goes along, at full precision.
     header
         What else the run needs to go on; anything JSON can hold.
     """
     tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
     if average is not None:
         tensors |= {f"ema.{name}": value for name, value in average.state_dict().items()}
-    for index, values in optimizer.state_dict()["state"].items():
-        for name, value in values.items():
-            if isinstance(value, Tensor):
-                tensors[f"optimizer.{index}.{name}"] = value
+    for which, optimizer in enumerate(optimizers):
+        for index, values in optimizer.state_dict()["state"].items():
+            for name, value in values.items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer.{which}.{index}.{name}"] = value
     tensors["rng"] = torch.get_rng_state()
     write_checkpoint(path, tensors, {**header, "kind": _KIND})
 
@@ -50,7 +51,7 @@ def read_state(
     path: str | os.PathLike[str],
     net: nn.Module,
     average: nn.Module | None,
-    optimizer: Optimizer,
+    optimizers: Sequence[Optimizer],
 ) -> dict[str, Any]:
     """Put back what `write_state` wrote.
 
@@ -58,7 +59,7 @@ def read_state(
     ----------
     path
         The checkpoint.
-    net, average, optimizer
+    net, average, optimizers
         Built with the settings of the run; they are filled in place.
 
     Returns
@@ -84,11 +85,12 @@ def read_state(
     net.load_state_dict(part("net."))
     if average is not None:
         average.load_state_dict(part("ema."))
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in part("optimizer.").items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for which, optimizer in enumerate(optimizers):
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in part(f"optimizer.{which}.").items():
+            index, key = name.split(".", 1)
+            state.setdefault(int(index), {})[key] = value
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
     torch.set_rng_state(tensors["rng"])
     return header

@@ -1,4 +1,4 @@
-"""The parts of a training step: the optimizer, a batch on its device, losses, signals."""
+"""The parts of a training step: a batch on its device, losses, signals."""
 
 from __future__ import annotations
 
@@ -13,23 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from zcolor.lab import rgb_to_lab, rgb_to_lightness
-from zcolor.settings import TrainSettings
 from zcolor.training.loader import Batch
-
-
-def make_optimizer(net: nn.Module, s: TrainSettings) -> torch.optim.Optimizer:
-    """Weight decay on the weights of convolutions alone."""
-    decayed = [p for p in net.parameters() if p.ndim > 1]
-    plain = [p for p in net.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": s.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    if s.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=s.lr)
-    if s.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=s.lr)
-    return torch.optim.SGD(groups, lr=s.lr, momentum=0.9)
 
 
 def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:

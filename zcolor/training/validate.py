@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -68,6 +68,7 @@ def validate(
     *,
     device: torch.device,
     bf16: bool = False,
+    degrade: Callable[[Rgb8, int], Rgb8] | None = None,
 ) -> Validation:
     """Colour photographs through the ordinary door and measure the 8-bit results.
 
@@ -83,6 +84,9 @@ def validate(
         Where the network stands.
     bf16
         Run the network under bfloat16 autocast.
+    degrade
+        Gives what the network sees of a photo and its index (as `zcolor.training.film.degraded`
+        does); the results keep the lightness of the clean photo.
 
     Returns
     -------
@@ -94,7 +98,8 @@ def validate(
     for index in indices:
         rgb = measured_photo(photos.read(index))
         photo = read_photo(rgb)
-        lightness = photo.lightness(net.working_size, device)
+        seen = photo if degrade is None else read_photo(degrade(rgb, index))
+        lightness = seen.lightness(net.working_size, device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             output = net(lightness)
         truth = rgb8_to_lab(rgb)[:, 1:]

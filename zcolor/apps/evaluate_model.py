@@ -1,0 +1,207 @@
+"""Every colouring of a photo that `zcolor evaluate` measures: the model's and the baselines'."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zcolor.averaging import averaged_ab
+from zcolor.checkpoint import read_header
+from zcolor.evaluation import CellScore, score_cells
+from zcolor.metrics_image import Rgb8
+from zcolor.models.base import Output
+from zcolor.photo import Photo, read_photo
+from zcolor.registry import find_weights, load_model, pick_device
+from zcolor.scores import Truth
+from zcolor.settings import ColorizeSettings, Upsample
+
+GREY, MEAN, CEILING, TRUTH = "grey", "mean colour", "ceiling", "truth"
+"""Names of the baselines."""
+PRIOR = "prior"
+"""The classifier that answers with the prior everywhere."""
+# Working pixels that go through the network at once: 64 photos at 128 x 128.
+_PIXELS_AT_ONCE = 1 << 20
+# The share that a cell which training never saw gets, so that its cross-entropy is finite.
+_SMALLEST_SHARE = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One photo as the network saw it at one working size."""
+
+    size: int
+    lightness: Tensor
+    """(1, 1, h, w)."""
+    output: Output | None
+    """The network's answer; None where no variant needs it."""
+
+
+class Contestants:
+    """A model decoded in several ways, and the baselines that belong to it.
+
+    Parameters
+    ----------
+    model
+        A name of `zcolor.list_models()`, or a checkpoint. Without variants only its grid and
+        priors are used.
+    variants
+        What to measure, by name; those of one working size share the forward pass.
+    device
+        As for `zcolor.colorize`.
+
+    Attributes
+    ----------
+    methods : tuple of str
+        The baselines and the variants, in the order of the table.
+    networks : tuple of str
+        Classifiers whose answers are measured as such, the prior among them.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As for `zcolor.load_model`; if a variant has the name of a baseline.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        variants: Mapping[str, ColorizeSettings],
+        *,
+        device: str | torch.device = "auto",
+    ) -> None:
+        taken = {GREY, MEAN, CEILING, TRUTH} & set(variants)
+        if taken:
+            raise ValueError(f"{taken.pop()!r} is the name of a baseline; name the variant anew")
+        self.device = pick_device(device)
+        self.net = load_model(model, device=self.device)
+        self.path = find_weights(model)
+        self.variants = dict(variants)
+        self._by_size: dict[int, list[str]] = {}
+        for name, settings in self.variants.items():
+            size = self.net.working_size if settings.size is None else int(settings.size)
+            self._by_size.setdefault(size, []).append(name)
+        sizes = list(self._by_size) or [self.net.working_size]
+        self._by_size = {size: self._by_size.get(size, []) for size in sizes}
+        self.classifies = all(
+            isinstance(getattr(self.net, name, None), Tensor) for name in ("prior", "cell_means")
+        )
+        one = len(sizes) == 1
+        self._ceilings = {size: CEILING if one else f"{CEILING} at {size}" for size in sizes}
+        stem = Path(model).stem
+        self._networks = {size: stem if one else f"{stem} at {size}" for size in sizes}
+        baselines = [GREY, *([MEAN] if self.classifies else [])]
+        ceilings = list(self._ceilings.values()) if self.classifies else []
+        self.methods = (*baselines, *self.variants, *ceilings)
+        self.networks: tuple[str, ...] = ()
+        if self.classifies and self.variants:
+            self.networks = (*self._networks.values(), PRIOR)
+
+    def describe(self) -> dict[str, object]:
+        """Say which weights these are, for the JSON."""
+        header = read_header(self.path)
+        kept = ("family", "width", "targets", "working_size", "presets", "data_hash", "steps")
+        return {
+            "file": self.path.name,
+            "sha256": header["sha256"],
+            **{name: header[name] for name in kept if name in header},
+        }
+
+    def temperature(self, variant: str) -> float:
+        """The temperature that a variant's decoding stands for."""
+        return self.variants[variant].decode_settings(self.net.presets).effective_temperature
+
+    @torch.inference_mode()
+    def look(self, photos: Sequence[Rgb8]) -> list[list[Look]]:
+        """Send photos through the network, those of one working shape together.
+
+        Returns
+        -------
+        For each photo, what was seen at each working size.
+        """
+        looks: list[list[Look]] = [[] for _ in photos]
+        read = [read_photo(rgb) for rgb in photos]
+        for size, names in self._by_size.items():
+            groups: dict[tuple[int, int], list[int]] = {}
+            for i, photo in enumerate(read):
+                groups.setdefault(photo.working_shape(size), []).append(i)
+            for (height, width), members in groups.items():
+                at_once = max(1, _PIXELS_AT_ONCE // (height * width))
+                for start in range(0, len(members), at_once):
+                    part = members[start : start + at_once]
+                    lightness = torch.cat([read[i].lightness(size, self.device) for i in part])
+                    output = self.net(lightness) if names else None
+                    for k, i in enumerate(part):
+                        one = _pick(output, k)
+                        looks[i].append(Look(size, lightness[k : k + 1], one))
+        return looks
+
+    @torch.inference_mode()
+    def results(self, truth: Truth, looks: Sequence[Look]) -> Iterator[tuple[str, Rgb8]]:
+        """Colour one photo in every way, one after the other, as (name, (h, w, 3) uint8)."""
+        photo = read_photo(truth.rgb)
+        yield GREY, _joined(photo, torch.zeros(1, 2, 1, 1, device=self.device))
+        if self.classifies:
+            means, prior = self.net.get_buffer("cell_means"), self.net.get_buffer("prior")
+            yield MEAN, _joined(photo, (prior @ means / prior.sum()).view(1, 2, 1, 1))
+        for look in looks:
+            upsample: Upsample = "bilinear"
+            for name in self._by_size[look.size]:
+                settings = self.variants[name]
+                upsample = settings.upsample
+                decode = settings.decode_settings(self.net.presets)
+                assert look.output is not None
+                if settings.average == "none":
+                    ab = self.net.to_ab(look.output, look.lightness, decode)
+                else:
+                    predict = functools.partial(self.net.predict_ab, decode=decode)
+                    ab = averaged_ab(predict, look.lightness, settings.average)
+                yield name, _joined(photo, ab, upsample, settings.saturation)
+            if self.classifies:
+                means = self.net.get_buffer("cell_means")
+                ab = means[self.true_cells(truth, look)].permute(0, 3, 1, 2)
+                yield self._ceilings[look.size], _joined(photo, ab, upsample)
+
+    @torch.inference_mode()
+    def cell_scores(self, truth: Truth, looks: Sequence[Look]) -> dict[str, CellScore]:
+        """Measure the network's probabilities for one photo, and the prior's, by name."""
+        found: dict[str, CellScore] = {}
+        for look in looks:
+            if not isinstance(look.output, Tensor) or not self.classifies:
+                continue
+            cells = self.true_cells(truth, look)
+            found[self._networks[look.size]] = score_cells(look.output, cells)
+            if PRIOR not in found:
+                log_p = self.net.get_buffer("prior").clamp(min=_SMALLEST_SHARE).log()
+                constant = log_p.view(1, -1, 1, 1).expand(-1, -1, *cells.shape[1:])
+                found[PRIOR] = score_cells(constant, cells)
+        return found
+
+    def true_cells(self, truth: Truth, look: Look) -> Tensor:
+        """(1, h', w') int64: the true ab averaged down to the network's output, in its cells."""
+        working = F.interpolate(truth.lab[:, 1:], look.lightness.shape[-2:], mode="area")
+        target = self.net.target(working.to(self.device), look.lightness, None)
+        # Classifiers give the cells that a pixel is spread over, the nearest first.
+        cells: Tensor = target[0][:, 0]
+        return cells
+
+
+def _pick(output: Output | None, index: int) -> Output | None:
+    """The answer to one photo of a batch."""
+    if output is None or isinstance(output, Tensor):
+        return None if output is None else output[index : index + 1]
+    return tuple(part[index : index + 1] for part in output)
+
+
+def _joined(
+    photo: Photo, ab: Tensor, upsample: Upsample = "bilinear", saturation: float = 1.0
+) -> Rgb8:
+    colored = photo.with_ab(ab, upsample=upsample, saturation=saturation)
+    return np.asarray(colored, dtype=np.uint8)

@@ -1,0 +1,327 @@
+"""How models are made: settings of packing, counting priors, augmentation and training.
+
+Imports no torch, so that the command line starts at once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from zcolor.settings import Device
+
+Rebalancing = Literal["neglog", "zhang", "none"]
+
+
+def _are_shares(values: tuple[float, ...]) -> bool:
+    """None is negative or NaN, and they sum to 1."""
+    return all(value >= 0 for value in values) and math.isclose(sum(values), 1, abs_tol=1e-6)
+
+
+@dataclass(frozen=True)
+class PackSettings:
+    """How photographs become a training pack (HDF5)."""
+
+    short_side: int = 128
+    """Photos are shrunk to this short side, in pixels; smaller ones are kept as they are."""
+    min_side: int = 32
+    """Photos with a side below this, in pixels, are dropped."""
+    min_chroma: float = 4.0
+    """Photos whose mean chroma (CIELAB) is below this are dropped as near-grey."""
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    """Shares of train, val and test; the content hash of a photo decides where it goes."""
+    quality: int = 95
+    """JPEG quality (4:4:4) of photos that had to be re-encoded; 100 stores lossless PNG."""
+    jobs: int = 0
+    """Decoding threads; 0 takes one per core."""
+    max_pixels: int = 300_000_000
+    """Photos with more pixels than this are counted as broken."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        if self.short_side < 8 or self.min_side < 1:
+            raise ValueError(
+                f"short_side must be at least 8 and min_side at least 1, "
+                f"got {self.short_side} and {self.min_side}"
+            )
+        if not _are_shares(self.fractions):
+            raise ValueError(
+                f"fractions must be three shares that sum to 1 (as 0.8 0.1 0.1), "
+                f"got {self.fractions}"
+            )
+        if not 1 <= self.quality <= 100:
+            raise ValueError(f"quality must lie in 1..100, got {self.quality}")
+
+
+@dataclass(frozen=True)
+class PriorSettings:
+    """How the colours of training photographs are counted into a prior."""
+
+    bins: int = 18
+    """Cells along each side of the ab grid."""
+    range: tuple[float, float] = (-110.0, 110.0)
+    """Lowest and highest ab of the grid."""
+    size: int = 0
+    """Short side, in pixels, that photos are shrunk to before counting; 0 keeps their own."""
+    stride: int = 4
+    """ab is averaged over stride x stride pixels before binning, as the targets are."""
+    smoothing: float = 0.5
+    """Sigma of the Gaussian that smooths p for the `zhang` weights, in cells."""
+    floor: float = 1e-5
+    """Added to every in-gamut p before renormalising, so that -log p stays bounded."""
+    mixing: float = 0.5
+    """lambda of the `zhang` weights: the share of the uniform distribution."""
+    jobs: int = 0
+    """Counting threads; 0 takes one per core."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        low, high = self.range
+        if self.bins < 2 or not low < high or not math.isfinite(high - low):
+            raise ValueError(
+                "the grid needs at least 2 bins and finite low < high, "
+                f"got {self.bins} and {self.range}"
+            )
+        if self.stride < 1 or self.size < 0 or self.smoothing < 0 or self.floor <= 0:
+            raise ValueError(
+                "stride must be at least 1, size and smoothing at least 0, floor above 0; got "
+                f"stride={self.stride} size={self.size} smoothing={self.smoothing} "
+                f"floor={self.floor}"
+            )
+        if not 0 <= self.mixing <= 1:
+            raise ValueError(f"mixing (lambda) must lie in [0, 1], got {self.mixing}")
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """Random changes to a training photo, drawn anew each epoch from (seed, epoch, index)."""
+
+    scaled: float = 0.3
+    """Share of the photos that are scaled; the others have the size they are coloured at."""
+    scale: tuple[float, float] = (0.7, 2.0)
+    """Range of that scale, drawn with equal weight at every ratio: 1 brings the short side to the
+    working size, below 1 shows more of the photo, above 1 enlarges it."""
+    flip: bool = True
+    """Mirror half of the photos left to right."""
+    rotation: float = 5.0
+    """Largest rotation either way, in degrees."""
+    shear: float = 0.03
+    """Largest shear either way, as a fraction."""
+    jitter: float = 0.08
+    """Largest change of intensity: gain, and gain of each channel by a quarter of it."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        if not 0.0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale must be two numbers with 0 < low <= high, got {self.scale}")
+        if not 0 <= self.scaled <= 1:
+            raise ValueError(f"scaled must be a share in [0, 1], got {self.scaled}")
+        if min(self.rotation, self.shear, self.jitter) < 0 or self.jitter >= 1:
+            raise ValueError(
+                "rotation, shear and jitter must not be negative and jitter below 1; got "
+                f"{self.rotation}, {self.shear}, {self.jitter}"
+            )
+
+
+@dataclass(frozen=True)
+class FilmSettings:
+    """Old film: how a training crop is aged before the network sees it; targets stay clean.
+
+    Every effect has a chance, drawn for each aged crop, and a range that its strength is drawn
+    from. Lengths are in pixels of a crop of 64 to 128; tones are display values, 0 black, 1 white.
+    """
+
+    share: float = 0.3
+    """Share of the crops that are aged at all."""
+    spectrum_chance: float = 0.9
+    """Chance that red, green and blue are mixed as an emulsion sees them; else as the eye does."""
+    spectrum: tuple[float, float, float, float] = (0.1, 0.35, 0.4, 0.15)
+    """Mean shares of the mix: blue-sensitive, orthochromatic, panchromatic emulsion, the eye."""
+    blur_chance: float = 0.4
+    """Chance of a soft lens or a missed focus."""
+    blur: tuple[float, float] = (0.3, 1.0)
+    """Sigma of the blur, in pixels."""
+    tone_chance: float = 0.8
+    """Chance of a tone curve: exposure, then the contrast of film and paper."""
+    gamma: tuple[float, float] = (0.75, 1.4)
+    """Exponent of the display values: below 1 brightens, above 1 darkens."""
+    contrast: tuple[float, float] = (-0.3, 0.7)
+    """How far towards a smooth step the tones go, in [-1, 1]: 0 not at all, below 0 the other way
+    (flat)."""
+    grain_chance: float = 0.7
+    """Chance of visible grain."""
+    grain: tuple[float, float] = (0.01, 0.04)
+    """Sigma of the grain at middle grey, before fading."""
+    grain_size: tuple[float, float] = (0.0, 0.8)
+    """Sigma of the blur that makes neighbouring grain alike, in pixels."""
+    fade_chance: float = 0.5
+    """Chance that the print has faded."""
+    black: tuple[float, float] = (0.0, 0.25)
+    """What black has risen to."""
+    white: tuple[float, float] = (0.75, 1.0)
+    """What white has sunk to."""
+    vignette_chance: float = 0.25
+    """Chance that the light falls off around some point of the crop."""
+    vignette: tuple[float, float] = (0.1, 0.4)
+    """Share of the display value that is lost where the crop is farthest from that point."""
+    scratch_chance: float = 0.2
+    """Chance of scratches: straight lines one pixel wide."""
+    scratches: tuple[int, int] = (1, 3)
+    """Number of scratches."""
+    dust_chance: float = 0.3
+    """Chance of dust."""
+    dust: tuple[float, float] = (0.2, 1.2)
+    """Specks of dust per 1000 pixels."""
+    hair_chance: float = 0.1
+    """Chance of hairs and fibres: curved lines one pixel wide."""
+    hairs: tuple[int, int] = (1, 2)
+    """Number of hairs."""
+    opacity: tuple[float, float] = (0.2, 0.7)
+    """How far scratches, dust and hairs hide what is under them, drawn for each."""
+    jpeg_chance: float = 0.4
+    """Chance that the scan went through JPEG."""
+    jpeg: tuple[int, int] = (50, 95)
+    """Quality of the JPEG file."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        chances = ("share", *(name for name in vars(self) if name.endswith("_chance")))
+        for name in chances:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        for name, lowest, highest in (
+            ("blur", 0.0, 8.0),
+            ("gamma", 0.2, 5.0),
+            ("contrast", -1.0, 1.0),
+            ("grain", 0.0, 0.5),
+            ("grain_size", 0.0, 4.0),
+            ("black", 0.0, 1.0),
+            ("white", 0.0, 1.0),
+            ("vignette", 0.0, 1.0),
+            ("scratches", 0, 100),
+            ("dust", 0.0, 100.0),
+            ("hairs", 0, 100),
+            ("opacity", 0.0, 1.0),
+            ("jpeg", 1, 100),
+        ):
+            low, high = getattr(self, name)
+            if not lowest <= low <= high <= highest:
+                raise ValueError(
+                    f"{name} must be two numbers with {lowest} <= low <= high <= {highest}, "
+                    f"got {getattr(self, name)}"
+                )
+        if self.black[1] >= self.white[0]:
+            raise ValueError(
+                f"black must stay below white, got black={self.black} and white={self.white}"
+            )
+        if not _are_shares(self.spectrum):
+            raise ValueError(
+                f"the shares of spectrum, none below 0, must sum to 1, got {self.spectrum}"
+            )
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """One training run. Everything that decides its result stands here."""
+
+    photos: int = 400_000
+    """Photos to be seen in all; the learning-rate schedule ends there."""
+    batch: int = 64
+    """Photos a step, over all processes."""
+    accumulate: int = 1
+    """Steps of this many equal parts, their gradients added, where a batch does not fit."""
+    crops: tuple[int, ...] = (64, 96, 128)
+    """Crop sides in pixels (multiples of 8), one after the other."""
+    shares: tuple[float, ...] = (0.75, 0.18, 0.07)
+    """Share of `photos` that each crop side gets."""
+    working_size: int = 128
+    """Side of the square whose area photos are brought to when they are coloured; crops are cut
+    from photos of this short side."""
+    width: float = 0.5
+    """Channels of the network as a share of the paper's."""
+    targets: Literal["soft", "hard"] = "soft"
+    """Soft targets over the nearest cells, or one-hot."""
+    rebalancing: Rebalancing = "neglog"
+    """Weights of the colours in the loss."""
+    optimizer: Literal["adamw", "adam", "sgd", "muon"] = "adamw"
+    """AdamW, Adam (coupled decay), SGD with momentum 0.9, or Muon for the convolutions."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    weight_decay: float = 1e-3
+    """Weight decay of the convolutions (norms and biases have none)."""
+    schedule: Literal["cosine", "plateau"] = "cosine"
+    """Warm-up then cosine to `lr_floor`, or halving when the monitored loss stops falling."""
+    warmup: float = 0.02
+    """Share of the run in which the learning rate rises linearly."""
+    lr_floor: float = 1e-5
+    """Lowest learning rate."""
+    patience: int = 3
+    """`plateau`: epochs without improvement before the learning rate is halved."""
+    ema: float = 0.998
+    """Decay of the running mean of the weights that is validated and shipped; 0 turns it off."""
+    clip: float = 5.0
+    """Largest norm of the gradient; 0 turns clipping off."""
+    bf16: bool = True
+    """Autocast to bfloat16 with channels_last."""
+    monitor: Literal["val", "train"] = "val"
+    """The loss that decides which model is the best, and the plateau schedule."""
+    epoch_photos: int = 0
+    """Photos between two validations; 0 takes the whole training set."""
+    val_photos: int = 300
+    """Photos of the validation set used at each of them; 0 takes all."""
+    cache: bool = False
+    """Decode the whole set once into memory; otherwise photos are streamed."""
+    jobs: int = 2
+    """Threads that decode and augment."""
+    threads: int = 0
+    """Threads of torch on the CPU; 0 leaves torch's own choice."""
+    seed: int = 0
+    """Seed of initialisation, order and augmentation."""
+    device: Device = "auto"
+    """`auto` takes CUDA, then MPS, then the CPU."""
+    checkpoint_minutes: float = 3.0
+    """Minutes between checkpoints."""
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    """Augmentation."""
+    film: FilmSettings = field(default_factory=FilmSettings)
+    """Old film: the share of the crops that are aged, and how."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        for name, known in (
+            ("targets", ("soft", "hard")),
+            ("rebalancing", get_args(Rebalancing)),
+            ("optimizer", ("adamw", "adam", "sgd", "muon")),
+            ("schedule", ("cosine", "plateau")),
+            ("monitor", ("val", "train")),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+                )
+        if len(self.crops) != len(self.shares) or not _are_shares(self.shares):
+            raise ValueError(
+                f"crops and shares must be equally long and the shares, none below 0, sum to 1, "
+                f"got crops={self.crops} shares={self.shares}"
+            )
+        if any(crop < 8 or crop % 8 for crop in self.crops):
+            raise ValueError(f"crops must be multiples of 8, got {self.crops}")
+        if self.working_size < 8:
+            raise ValueError(f"working_size must be at least 8, got {self.working_size}")
+        if self.photos < 1 or self.batch < 1 or self.accumulate < 1:
+            raise ValueError(
+                "photos, batch and accumulate must be at least 1, got "
+                f"{self.photos}, {self.batch}, {self.accumulate}"
+            )
+        if self.batch % self.accumulate:
+            raise ValueError(
+                f"batch ({self.batch}) must be a multiple of accumulate ({self.accumulate})"
+            )
+        if not 0 <= self.ema < 1 or not 0 <= self.warmup < 1:
+            raise ValueError(f"ema and warmup must lie in [0, 1), got {self.ema} and {self.warmup}")
+        if self.width <= 0 or self.lr <= 0 or self.lr_floor < 0:
+            raise ValueError(
+                "width and lr must be above 0 and lr_floor at least 0, got "
+                f"{self.width}, {self.lr}, {self.lr_floor}"
+            )
