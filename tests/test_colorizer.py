@@ -260,6 +260,7 @@ def test_batch_hands_every_setting_on(tiny, grey):
     options = {
         "preset": "accurate",
         "colors": "centers",
+        "rebalance": 3.0,
         "average": "flip",
         "size": 40,
         "upsample": "bilinear",

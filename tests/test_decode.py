@@ -215,3 +215,16 @@ def test_missing_and_foreign_means_are_refused():
         cell_colors(GRID, None, "means")
     with pytest.raises(ValueError, match=r"got \(313, 2\); use colors='centers'"):
         cell_colors(GRID, torch.zeros(313, 2), "means")
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.38, 1.0])
+def test_a_bias_is_added_to_the_logits_of_every_pixel(temperature):
+    torch.manual_seed(3)
+    logits, colors, bias = torch.randn(2, 7, 5, 4), torch.randn(7, 2) * 30, torch.randn(7)
+    expected = decode_logits(logits + bias.view(1, 7, 1, 1), colors, temperature)
+    got = decode_logits(logits, colors, temperature, bias=bias)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-4)
+    half = decode_logits(logits.half(), colors, temperature, bias=torch.zeros(7))
+    assert torch.equal(half, decode_logits(logits.half(), colors, temperature))
+    with pytest.raises(ValueError, match=r"bias must be \(7,\), got \(1,\)"):
+        decode_logits(logits, colors, temperature, bias=torch.zeros(1))

@@ -109,8 +109,8 @@ def test_colouring_takes_from_the_preset_what_is_not_given():
     # What is given wins over the preset.
     given = ColorizeSettings(decode="annealed")
     assert given.decode_settings(own) == DecodeSettings("annealed", 0.2, "centers")
-    given = ColorizeSettings(preset="accurate", temperature=0.5, colors="centers")
-    assert given.decode_settings(own) == DecodeSettings("annealed", 0.5, "centers")
+    given = ColorizeSettings(preset="accurate", temperature=0.5, colors="centers", rebalance=2)
+    assert given.decode_settings(own) == DecodeSettings("annealed", 0.5, "centers", 2)
 
 
 def test_every_preset_has_a_place_on_the_temperature_curve():
@@ -137,6 +137,10 @@ def test_a_temperature_for_a_method_that_has_none_is_refused(method):
         (DecodeSettings, {"colors": "modes"}, "colors must be 'means' or 'centers', got 'modes'"),
         (ColorizeSettings, {"preset": "loud"}, "unknown preset 'loud'; choose one of 'vivid'"),
         (ColorizeSettings, {"average": "all"}, "unknown average 'all'; choose one of 'none'"),
+        (DecodeSettings, {"rebalance": -0.1}, r"rebalance must lie in \[0, 4\].*got -0.1"),
+        (DecodeSettings, {"rebalance": float("nan")}, "rebalance must lie"),
+        (ColorizeSettings, {"rebalance": 5.0}, "rebalance must lie"),
+        (ColorizeSettings, {"rebalance": "much"}, "rebalance must be a number"),
         (ColorizeSettings, {"decode": "best"}, "decode must be .*, got 'best'"),
         (ColorizeSettings, {"decode": "mean", "temperature": 0.3}, "'mean' has no temperature"),
         (ColorizeSettings, {"temperature": 1.5}, r"temperature must lie in \[0, 1\] .* 1.5"),

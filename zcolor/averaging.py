@@ -41,6 +41,7 @@ def averaged_ab(
 
     Examples
     --------
+    >>> import torch
     >>> lightness = torch.arange(16.0).view(1, 1, 1, 16).expand(1, 1, 16, 16)
     >>> ab = averaged_ab(lambda x: x[:, :, ::4, ::4].expand(-1, 2, -1, -1), lightness, "crops")
     >>> ab.shape

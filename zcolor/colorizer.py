@@ -75,6 +75,7 @@ class Colorizer:
         decode: DecodeMethod | None = None,
         temperature: float | None = None,
         colors: Colors | None = None,
+        rebalance: float | None = None,
         size: int | None = None,
         upsample: Upsample = "guided",
         saturation: float = 1.0,
@@ -82,7 +83,7 @@ class Colorizer:
     ) -> Colored:
         """Colour a picture; see `colorize` for the parameters, what comes out and the errors."""
         settings = ColorizeSettings(
-            preset, decode, temperature, colors, size, upsample, saturation, average
+            preset, decode, temperature, colors, rebalance, size, upsample, saturation, average
         )
         return self.batch([image], settings)[0]
 
@@ -214,6 +215,7 @@ def colorize(
     decode: DecodeMethod | None = None,
     temperature: float | None = None,
     colors: Colors | None = None,
+    rebalance: float | None = None,
     size: int | None = None,
     upsample: Upsample = "guided",
     saturation: float = 1.0,
@@ -245,6 +247,10 @@ def colorize(
     colors
         The colour of a cell: `means` of its training pixels, or `centers`; None takes the
         preset's.
+    rebalance
+        Power of the rebalancing weights of training in the probabilities, in [0, 4]: 0 is how
+        often colours really occur, 1 is as trained, more favours rare colours; None takes the
+        preset's.
     size
         Working size: the side of the square of equal area, 8 to 4096 pixels; None takes the
         model's own.
@@ -274,7 +280,7 @@ def colorize(
         If a path leads to no file.
     """
     settings = ColorizeSettings(
-        preset, decode, temperature, colors, size, upsample, saturation, average
+        preset, decode, temperature, colors, rebalance, size, upsample, saturation, average
     )
     return _kept_colorizer(model, pick_device(device)).batch([image], settings)[0]
 

@@ -84,8 +84,10 @@ def strips(logits: Tensor) -> Iterator[tuple[int, slice, Tensor]]:
             yield photo, rows, logits[photo, :, rows]
 
 
-def decode_logits(logits: Tensor, colors: Tensor, temperature: float) -> Tensor:
-    """Annealed mean of the cells' colours: softmax(logits / T) @ colors.
+def decode_logits(
+    logits: Tensor, colors: Tensor, temperature: float, *, bias: Tensor | None = None
+) -> Tensor:
+    """Annealed mean of the cells' colours: softmax((logits + bias) / T) @ colors.
 
     Parameters
     ----------
@@ -95,6 +97,8 @@ def decode_logits(logits: Tensor, colors: Tensor, temperature: float) -> Tensor:
         (q, 2) ab of each cell.
     temperature
         T in [0, 1]; 0 takes the most probable cell (argmax), 1 the mean.
+    bias
+        (q,) added to the logits of every pixel; None adds nothing.
 
     Returns
     -------
@@ -128,10 +132,16 @@ def decode_logits(logits: Tensor, colors: Tensor, temperature: float) -> Tensor:
         )
     n, _, h, w = logits.shape
     colors = colors.to(device=logits.device, dtype=torch.float32)
+    if bias is not None:
+        if bias.shape != (logits.shape[1],):
+            raise ValueError(f"bias must be ({logits.shape[1]},), got {tuple(bias.shape)}")
+        bias = bias.to(colors)[:, None, None]
     ab = torch.empty(n, 2, h, w, device=logits.device, dtype=torch.float32)
     # Autocast would take the mean of the colours in half precision, worth a third of a unit of ab.
     with torch.autocast(logits.device.type, enabled=False):
         for photo, rows, part in strips(logits):
+            if bias is not None:
+                part = part.float() + bias
             if temperature == 0:
                 decoded = colors[part.argmax(dim=0)].permute(2, 0, 1)
             else:

@@ -108,6 +108,7 @@ class ColorDistribution:
         method: str | None = None,
         temperature: float | None = None,
         colors: str | None = None,
+        rebalance: float | None = None,
     ) -> Tensor:
         """Decode to ab; what is None is taken from the model's own settings.
 
@@ -119,6 +120,9 @@ class ColorDistribution:
             T of the annealed mean in [0, 1].
         colors
             `means` or `centers` of the cells.
+        rebalance
+            Power of the rebalancing weights, in [0, 4]: 0 decodes `natural()`, 1 the
+            probabilities as they are, more favours rare colours.
 
         Returns
         -------
@@ -130,9 +134,14 @@ class ColorDistribution:
             If an option is unknown or out of range, or a temperature is given to a method that
             has none.
         """
-        settings = self.defaults.changed(method=method, temperature=temperature, colors=colors)
+        settings = self.defaults.changed(
+            method=method, temperature=temperature, colors=colors, rebalance=rebalance
+        )
         chosen = cell_colors(self.grid, self.means, settings.colors)
-        return decode_logits(self.logits, chosen, settings.effective_temperature)
+        bias = None
+        if settings.rebalance != 1 and self.class_weights is not None:
+            bias = (settings.rebalance - 1) * self._tilt.flatten()
+        return decode_logits(self.logits, chosen, settings.effective_temperature, bias=bias)
 
     def confidence(self, *, radius: float = 20.0, ab: Tensor | None = None) -> Tensor:
         """Tell how probable it is that the true colour lies near the answer.

@@ -22,6 +22,8 @@ Preset = Literal["vivid", "accurate"]
 UPSAMPLE_METHODS: tuple[str, ...] = get_args(Upsample)
 WORKING_SIZES = (8, 4096)
 """Smallest and largest working size, in pixels."""
+MAX_REBALANCE = 4.0
+"""Largest power of the rebalancing weights in decoding: rare colours win nearly everywhere."""
 MAX_SATURATION = 4.0
 """Largest factor on ab; beyond it every colour lies at the edge of the gamut."""
 
@@ -52,6 +54,9 @@ class DecodeSettings:
     """Temperature of the annealed mean, in [0, 1]: 0 is argmax, 1 the mean (Zhang: 0.38)."""
     colors: Colors = "means"
     """The colour of a cell: the mean ab of its training pixels, or its centre."""
+    rebalance: float = 1.0
+    """Power of the rebalancing weights of training that is in the probabilities, in [0, 4]: 0 is
+    how often colours really occur, 1 is as trained, above 1 favours rare colours more."""
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
@@ -63,6 +68,11 @@ class DecodeSettings:
             )
         if self.colors not in ("means", "centers"):
             raise ValueError(f"colors must be 'means' or 'centers', got {self.colors!r}")
+        if not 0.0 <= self.rebalance <= MAX_REBALANCE:
+            raise ValueError(
+                f"rebalance must lie in [0, {MAX_REBALANCE:g}] (0 = as colours occur, 1 = as "
+                f"trained), got {self.rebalance!r}"
+            )
 
     def changed(
         self,
@@ -70,6 +80,7 @@ class DecodeSettings:
         method: str | None = None,
         temperature: float | None = None,
         colors: str | None = None,
+        rebalance: float | None = None,
     ) -> DecodeSettings:
         """Return these settings with what is not None replaced.
 
@@ -92,6 +103,7 @@ class DecodeSettings:
             method=cast(DecodeMethod, self.method if method is None else method),
             temperature=self.temperature if temperature is None else temperature,
             colors=cast(Colors, self.colors if colors is None else colors),
+            rebalance=self.rebalance if rebalance is None else rebalance,
         )
 
     @property
@@ -123,6 +135,8 @@ class ColorizeSettings:
     colors: Colors | None = None
     """The colour of a cell: the mean of its training pixels, or its centre; the preset's if not
     given."""
+    rebalance: float | None = None
+    """0 (colours as often as they occur) to 4 (rare ones favoured); the preset's if not given."""
     size: int | None = None
     """Working size in pixels, 8 to 4096; the model's own if not given."""
     upsample: Upsample = "guided"
@@ -142,6 +156,8 @@ class ColorizeSettings:
             )
         if self.temperature is not None and not _is_number(self.temperature):
             raise ValueError(f"temperature must be a number in [0, 1], got {self.temperature!r}")
+        if self.rebalance is not None and not _is_number(self.rebalance):
+            raise ValueError(f"rebalance must be a number in [0, 4], got {self.rebalance!r}")
         check_upsample(self.upsample)
         check_average(self.average)
         _check_choice("preset", self.preset, get_args(Preset))
@@ -160,7 +176,10 @@ class ColorizeSettings:
     def decode_settings(self, presets: Mapping[Preset, DecodeSettings]) -> DecodeSettings:
         """Return the preset of a model with what is not None here replaced."""
         return presets[self.preset].changed(
-            method=self.decode, temperature=self.temperature, colors=self.colors
+            method=self.decode,
+            temperature=self.temperature,
+            colors=self.colors,
+            rebalance=self.rebalance,
         )
 
 

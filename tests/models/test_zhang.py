@@ -251,6 +251,28 @@ def test_predicted_ab_is_the_decoded_distribution(tiny, decode, temperature, shi
     assert torch.equal(distribution.decode(**options), expected)
 
 
+@pytest.mark.parametrize("rebalance", [0.0, 1.0, 2.5])
+def test_rebalancing_in_decoding_is_a_power_of_the_weights(tiny, rebalance):
+    """A loop over pixels: p times w to the power, less the one that training has put in."""
+    weights = torch.rand(324) + 0.5
+    tiny.set_priors(tiny.prior, tiny.grid.centers, weights)
+    lightness = some_lightness(1, 9, 17)
+    with torch.no_grad():
+        p = tiny(lightness).softmax(dim=1)[0].double().numpy()
+        got = tiny.predict_ab(lightness, DecodeSettings(temperature=1.0, rebalance=rebalance))
+        distribution = tiny.distribution(lightness)
+    centers, w = tiny.grid.centers.double().numpy(), weights.double().numpy()
+    for y in range(p.shape[1]):
+        for x in range(p.shape[2]):
+            mass = p[:, y, x] * w ** (rebalance - 1)
+            np.testing.assert_allclose(got[0, :, y, x], mass / mass.sum() @ centers, atol=1e-3)
+    options = {"temperature": 1.0, "rebalance": rebalance}
+    torch.testing.assert_close(distribution.decode(**options), got)
+    if rebalance == 0:
+        natural = distribution.natural().decode(temperature=1.0)
+        torch.testing.assert_close(natural, got, atol=1e-3, rtol=1e-4)
+
+
 def presets(decode: DecodeSettings) -> dict[str, DecodeSettings]:
     return {"vivid": decode, "accurate": DecodeSettings("argmax", 0.1)}
 

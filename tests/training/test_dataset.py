@@ -217,6 +217,7 @@ def test_splits_of_a_pack_are_parts_of_the_whole(packed, folder):
     assert len(whole) == 60
     assert whole.data_hash == loose.data_hash
     assert whole.labels == ["label0", "label1", "label2"]
+    assert whole.names == [entry.name for entry in loose.entries]
     for i in range(60):
         assert whole.read_bytes(i).tobytes() == loose.entries[i].read_bytes()
         np.testing.assert_array_equal(whole.read(i), loose.read(i))
@@ -228,6 +229,7 @@ def test_splits_of_a_pack_are_parts_of_the_whole(packed, folder):
         members = np.flatnonzero(splits == number)
         assert len(part) == len(members) > 0
         np.testing.assert_array_equal(part.label, whole.label[members])
+        assert part.names == [whole.names[member] for member in members]
         for i, member in enumerate(members):
             np.testing.assert_array_equal(part.read(i), whole.read(member))
         hashes = [content_hash(loose.entries[member].read_bytes()) for member in members]

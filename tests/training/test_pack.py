@@ -501,7 +501,7 @@ def interrupt_at_pack(replace):
 def test_a_killed_process_leaves_what_the_next_one_continues(tmp_path, mixed, monkeypatch):
     code = (
         "import os, signal, sys\n"
-        "from zcolor.settings import PackSettings\n"
+        "from zcolor.training.settings import PackSettings\n"
         "from zcolor.training import journal, pack\n"
         "real = journal.Journal.add\n"
         "def add(self, record, data=b''):\n"

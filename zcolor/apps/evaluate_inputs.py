@@ -224,13 +224,14 @@ def open_inputs(
 
 
 def photo_names(photos: Photos) -> list[str]:
-    """Name every photo for people: its file, or its number in the pack."""
+    """Name every photo of a set, by its file where that is known."""
     if isinstance(photos, LoosePhotos):
         return [entry.name for entry in photos.entries]
     if isinstance(photos, JoinedPhotos):
         return [name for part in photos.parts for name in photo_names(part)]
-    stem = photos.path.name if isinstance(photos, PackedPhotos) else "photo"
-    return [f"{stem} #{i}" for i in range(len(photos))]
+    if isinstance(photos, PackedPhotos):
+        return photos.names
+    return [f"photo #{i}" for i in range(len(photos))]
 
 
 def _by_stem(root: Path, failed: list[tuple[str, str]]) -> dict[str, PhotoEntry]:

@@ -197,7 +197,10 @@ class Zhang(ColorNet):
         """Decode logits to (n, 2, h / 4, w / 4) ab."""
         assert isinstance(output, Tensor)
         colors = cell_colors(self.grid, self.cell_means, decode.colors)
-        return decode_logits(output, colors, decode.effective_temperature)
+        bias = None
+        if decode.rebalance != 1:
+            bias = (decode.rebalance - 1) * self.class_weights.log()
+        return decode_logits(output, colors, decode.effective_temperature, bias=bias)
 
     def distribution(self, lightness: Tensor) -> ColorDistribution:
         """Answer with the whole distribution over the cells of each pixel.

@@ -190,12 +190,18 @@ class PackedPhotos:
         self._offset = self._file["offset"][:][chosen]
         self._length = self._file["length"][:][chosen]
         self._hash = self._file["hash"][:][chosen]
+        self._chosen = np.flatnonzero(chosen)
         self.label = self._file["label"][:][chosen]
         self.labels = [str(name) for name in self._file["labels"].asstr()[:]]
 
     def __len__(self) -> int:
         """Return the number of photographs."""
         return len(self._offset)
+
+    @property
+    def names(self) -> list[str]:
+        """Where each photograph came from; read from the file at each call."""
+        return [str(name) for name in self._file["name"].asstr()[:][self._chosen]]
 
     def read_bytes(self, index: int) -> npt.NDArray[np.uint8]:
         """Return photograph `index` as it is encoded in the pack."""

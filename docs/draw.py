@@ -1,0 +1,136 @@
+"""Draw the pictures of docs/choosing-colours.md with the shipped model: `python docs/draw.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from PIL import Image
+
+from zcolor import Colorizer
+from zcolor.lab import rgb_to_lab
+from zcolor.photo import read_photo
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLES = ROOT / "data" / "samples"
+IMAGES = ROOT / "docs" / "images"
+SIDE = 220  # pixels, height of a picture in a row
+
+Rgb = npt.NDArray[np.uint8]
+
+
+def sample(name: str) -> Image.Image:
+    """Open a sample photograph as it is in its file."""
+    return Image.open(SAMPLES / f"{name}.jpg").convert("RGB")
+
+
+def row(*pictures: Image.Image | Rgb) -> Rgb:
+    """Set pictures side by side at one height."""
+    scaled = []
+    for picture in pictures:
+        image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+        size = (round(image.width * SIDE / image.height), SIDE)
+        scaled.append(np.asarray(image.convert("RGB").resize(size, Image.Resampling.LANCZOS)))
+    return np.concatenate(scaled, axis=1)
+
+
+def save(name: str, rows: list[Rgb]) -> None:
+    """Write rows below each other, the narrower ones filled with white."""
+    width = max(r.shape[1] for r in rows)
+    filled = [
+        np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows
+    ]
+    Image.fromarray(np.concatenate(filled)).save(IMAGES / name, quality=88)
+
+
+def draw_presets(colorizer: Colorizer) -> None:
+    """Grey, accurate, vivid."""
+    rows = []
+    for pair in (("windmill", "weir"), ("stairs", "cat"), ("moose", "astronaut")):
+        pictures = []
+        for name in pair:
+            photo = sample(name).convert("L")
+            pictures += [photo, colorizer(photo, preset="accurate"), colorizer(photo)]
+        rows.append(row(*pictures))
+    save("presets.jpg", rows)
+
+
+def draw_samples(colorizer: Colorizer) -> None:
+    """Grey, vivid, five samples."""
+    rows = []
+    for seed, name in enumerate(("weir", "coffee", "cat")):
+        grey = np.asarray(sample(name).convert("L"))
+        distribution, photo = colorizer.distribution(grey), read_photo(grey)
+        drawn = [photo.with_ab(ab) for ab in distribution.sample(5, seed=seed)]
+        rows.append(row(grey, photo.with_ab(distribution.decode()), *drawn))
+    save("samples.jpg", rows)
+
+
+def draw_confidence(colorizer: Colorizer) -> None:
+    """The coloured photo, the map of confidence, and the palette of three points."""
+    points = {"sky": (0.5, 0.1), "middle": (0.5, 0.5), "ground": (0.4, 0.92)}
+    grey = np.asarray(sample("windmill").convert("L"))
+    distribution = colorizer.distribution(grey)
+    colored = colorizer(grey)
+    height, width = grey.shape
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    shown, confident, palette = figure.subplots(1, 3)
+    shown.imshow(colored)
+    for name, (x, y) in points.items():
+        shown.plot(x * width, y * height, "wo", markeredgecolor="black")
+        shown.annotate(
+            name, (x * width, y * height), color="white", xytext=(6, 6), textcoords="offset points"
+        )
+    likely = confident.imshow(distribution.confidence()[0, 0], vmin=0, vmax=1, cmap="viridis")
+    figure.colorbar(likely, ax=confident, label="probability of being within 20 ab units")
+    for line, (name, (x, y)) in enumerate(points.items()):
+        for place, suggestion in enumerate(distribution.suggest(x, y, 5)):
+            palette.add_patch(
+                matplotlib.patches.Rectangle(
+                    (place, -line), 0.9, 0.6, color=np.array(suggestion.rgb) / 255
+                )
+            )
+            palette.text(
+                place + 0.45,
+                0.66 - line,
+                f"{suggestion.probability:.2f}",
+                ha="center",
+                fontsize="small",
+            )
+        palette.text(-0.1, 0.3 - line, name, ha="right", va="center")
+    palette.set(xlim=(-1.4, 5), ylim=(-len(points) + 0.8, 1), title="suggestions")
+    for axes in (shown, confident, palette):
+        axes.axis("off")
+    figure.savefig(IMAGES / "confidence.png", dpi=90)
+
+
+def draw_guided() -> None:
+    """The true ab of a photo, shrunk 16 times and brought back: bilinear, guided, truth."""
+    rows = []
+    for name, (left, top) in (("coffee", (0.42, 0.1)), ("astronaut", (0.0, 0.0))):
+        rgb = np.asarray(sample(name))
+        rgb = np.ascontiguousarray(rgb[: rgb.shape[0] // 16 * 16, : rgb.shape[1] // 16 * 16])
+        ab = rgb_to_lab(torch.from_numpy(rgb / 255.0).permute(2, 0, 1)[None].float())[:, 1:]
+        small = F.avg_pool2d(ab, 16)
+        photo = read_photo(rgb)
+        ways = [np.asarray(photo.with_ab(small, upsample=how)) for how in ("bilinear", "guided")]
+        height, width = rgb.shape[:2]
+        part = (
+            slice(int(top * height), int((top + 0.5) * height)),
+            slice(int(left * width), int((left + 0.5) * width)),
+        )
+        rows.append(row(*(np.ascontiguousarray(picture[part]) for picture in (*ways, rgb))))
+    save("guided.jpg", rows)
+
+
+if __name__ == "__main__":
+    model = Colorizer(device="cpu")
+    draw_presets(model)
+    draw_samples(model)
+    draw_confidence(model)
+    draw_guided()
