@@ -27,6 +27,8 @@ GREY, MEAN, CEILING, TRUTH = "grey", "mean colour", "ceiling", "truth"
 """Names of the baselines."""
 PRIOR = "prior"
 """The classifier that answers with the prior everywhere."""
+NATURAL = "natural"
+"""A classifier without the tilt of its rebalancing: `zcolor.ColorDistribution.natural`."""
 # Working pixels that go through the network at once: 64 photos at 128 x 128.
 _PIXELS_AT_ONCE = 1 << 20
 # The share that a cell which training never saw gets, so that its cross-entropy is finite.
@@ -91,7 +93,8 @@ class Contestants:
         sizes = list(self._by_size) or [self.net.working_size]
         self._by_size = {size: self._by_size.get(size, []) for size in sizes}
         self.classifies = all(
-            isinstance(getattr(self.net, name, None), Tensor) for name in ("prior", "cell_means")
+            isinstance(getattr(self.net, name, None), Tensor)
+            for name in ("prior", "cell_means", "class_weights")
         )
         one = len(sizes) == 1
         self._ceilings = {size: CEILING if one else f"{CEILING} at {size}" for size in sizes}
@@ -102,7 +105,8 @@ class Contestants:
         self.methods = (*baselines, *self.variants, *ceilings)
         self.networks: tuple[str, ...] = ()
         if self.classifies and self.variants:
-            self.networks = (*self._networks.values(), PRIOR)
+            names = self._networks.values()
+            self.networks = (*names, *(f"{name}, {NATURAL}" for name in names), PRIOR)
 
     def describe(self) -> dict[str, object]:
         """Say which weights these are, for the JSON."""
@@ -177,7 +181,10 @@ class Contestants:
             if not isinstance(look.output, Tensor) or not self.classifies:
                 continue
             cells = self.true_cells(truth, look)
-            found[self._networks[look.size]] = score_cells(look.output, cells)
+            name = self._networks[look.size]
+            found[name] = score_cells(look.output, cells)
+            tilt = self.net.get_buffer("class_weights").log().view(1, -1, 1, 1)
+            found[f"{name}, {NATURAL}"] = score_cells(look.output - tilt, cells)
             if PRIOR not in found:
                 log_p = self.net.get_buffer("prior").clamp(min=_SMALLEST_SHARE).log()
                 constant = log_p.view(1, -1, 1, 1).expand(-1, -1, *cells.shape[1:])

@@ -27,7 +27,8 @@ PROTOCOL = (
     "the prior mean ab of the model's training pixels; the ceiling is the truth averaged at the "
     "network's output, put into its cells, decoded to the mean colour of each cell and upsampled "
     "as the model's answer is. Top-1, top-5, cross-entropy and calibration are of the network's "
-    "own answer at temperature 1, against the true cell of the averaged ab. Intervals: 95 %, "
+    "own answer at temperature 1, against the true cell of the averaged ab; natural is the same "
+    "with the weights of training taken out of the probabilities. Intervals: 95 %, "
     "Poisson bootstrap over photos, centred on the value; differences to grey are taken on the "
     "same replicates."
 )
