@@ -23,6 +23,8 @@ def weights(tmp_path_factory):
     torch.manual_seed(1)
     net = Zhang(width=1 / 16, working_size=64)
     nn.init.normal_(net.classifier.weight, std=100.0)
+    # Weights that differ, so that presets with another power of them do too.
+    net.set_priors(net.prior, net.cell_means, torch.linspace(0.1, 3.0, net.grid.n_bins))
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     save_model(path, net, {})
     return path
@@ -151,11 +153,13 @@ def test_decode_methods_differ_and_meet_at_the_ends(tiny, grey):
 
 
 def test_presets_are_the_models_own_and_explicit_options_win(tiny, grey):
-    vivid, accurate = (tiny.net.presets[name].temperature for name in ("vivid", "accurate"))
-    assert np.array_equal(tiny(grey), tiny(grey, preset="vivid", temperature=vivid))
-    assert np.array_equal(tiny(grey, preset="accurate"), tiny(grey, temperature=accurate))
+    for name, own in tiny.net.presets.items():
+        options = {"temperature": own.temperature, "rebalance": own.rebalance}
+        assert np.array_equal(tiny(grey, preset=name), tiny(grey, **options))
+    assert np.array_equal(tiny(grey), tiny(grey, preset="vivid"))
     assert levels(tiny(grey), tiny(grey, preset="accurate")) > 10
-    both = [tiny(grey, preset=name, temperature=0.6) for name in ("vivid", "accurate")]
+    options = {"temperature": 0.6, "rebalance": 2.0}
+    both = [tiny(grey, preset=name, **options) for name in ("vivid", "accurate")]
     assert np.array_equal(*both)
 
 
@@ -260,7 +264,6 @@ def test_batch_hands_every_setting_on(tiny, grey):
     options = {
         "preset": "accurate",
         "colors": "centers",
-        "rebalance": 3.0,
         "average": "flip",
         "size": 40,
         "upsample": "bilinear",

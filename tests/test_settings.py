@@ -113,9 +113,9 @@ def test_colouring_takes_from_the_preset_what_is_not_given():
     assert given.decode_settings(own) == DecodeSettings("annealed", 0.5, "centers", 2)
 
 
-def test_every_preset_has_a_place_on_the_temperature_curve():
+def test_vivid_favours_rare_colours_more_than_accurate():
     assert set(PRESETS) == {"vivid", "accurate"}
-    assert PRESETS["vivid"].effective_temperature > PRESETS["accurate"].effective_temperature
+    assert PRESETS["vivid"].rebalance > PRESETS["accurate"].rebalance
 
 
 # ---- refusals --------------------------------------------------------------------------------

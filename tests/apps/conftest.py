@@ -27,6 +27,8 @@ def weights(tmp_path_factory):
     torch.manual_seed(1)
     net = Zhang(width=1 / 16, working_size=32)
     nn.init.normal_(net.classifier.weight, std=300.0)
+    # Weights that differ, so that presets with another power of them do too.
+    net.set_priors(net.prior, net.cell_means, torch.linspace(0.1, 3.0, net.grid.n_bins))
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     save_model(path, net, {})
     return path

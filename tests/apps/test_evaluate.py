@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -23,7 +24,7 @@ from zcolor.checkpoint import read_header
 from zcolor.colorizer import Colorizer
 from zcolor.metrics import AucMeter
 from zcolor.registry import load_model
-from zcolor.settings import ColorizeSettings, DecodeSettings, EvaluateSettings
+from zcolor.settings import ColorizeSettings, EvaluateSettings
 from zcolor.training.dataset import open_photos
 from zcolor.training.packfile import PackedPhoto, write_pack
 from zcolor.training.validate import measured_photo, rgb8_to_lab, validate
@@ -111,7 +112,7 @@ def test_the_same_run_twice_is_the_same(photos, weights, report):
 def test_figures_are_those_of_validation(photos, weights, report):
     net, cpu = load_model(weights), torch.device("cpu")
     for name, temperature in (("T=0.38", 0.38), ("T=1", 1.0)):
-        decode = DecodeSettings("annealed", temperature, net.presets["vivid"].colors)
+        decode = dataclasses.replace(net.presets["vivid"], temperature=temperature)
         expected = validate(net, open_photos([photos]), range(len(SIZES)), decode, device=cpu)
         figures = report[0].method(name).figures
         assert figures["auc_raw"].value == pytest.approx(expected.auc_raw, abs=2e-3)
@@ -498,7 +499,7 @@ def test_the_command_measures_both_presets_and_writes_what_is_asked(command, tmp
         assert name in said.out, name
     found = json.loads((tmp_path / "e.json").read_text())
     assert found["command"].startswith("zcolor evaluate")
-    assert found["variants"]["accurate"]["decodes_with"]["temperature"] == 0.38
+    assert found["variants"]["accurate"]["decodes_with"]["rebalance"] == 1
     assert found["methods"]["vivid"]["figures"] != found["methods"]["accurate"]["figures"]
     assert "<html" in (tmp_path / "e.html").read_text()
 
