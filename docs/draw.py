@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/choosing-colours.md with the shipped model: `python docs/draw.py`."""
+"""Draw the pictures of the pages with the shipped model: `python docs/draw.py`."""
 
 from __future__ import annotations
 
@@ -46,6 +46,23 @@ def save(name: str, rows: list[Rgb]) -> None:
         np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows
     ]
     Image.fromarray(np.concatenate(filled)).save(IMAGES / name, quality=88)
+
+
+def draw_readme(colorizer: Colorizer) -> None:
+    """Grey beside vivid, the picture of the README."""
+    rows = []
+    for names in (("windmill", "moose", "cameraman"), ("weir", "dandelions")):
+        pictures = []
+        for name in names:
+            photo = sample(name).convert("L")
+            pictures += [photo, colorizer(photo)]
+        rows.append(row(*pictures))
+    width = min(r.shape[1] for r in rows)
+    rows = [
+        np.asarray(Image.fromarray(r).resize((width, round(r.shape[0] * width / r.shape[1]))))
+        for r in rows
+    ]
+    save("demo.jpg", rows)
 
 
 def draw_presets(colorizer: Colorizer) -> None:
@@ -130,6 +147,7 @@ def draw_guided() -> None:
 
 if __name__ == "__main__":
     model = Colorizer(device="cpu")
+    draw_readme(model)
     draw_presets(model)
     draw_samples(model)
     draw_confidence(model)
