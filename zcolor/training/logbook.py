@@ -89,9 +89,12 @@ class Logbook:
                     panel.plot(*zip(*points, strict=True), label=name, marker=marker, linewidth=1)
             panel.set_title(title)
             panel.set_xlabel("photos seen")
+            panel.locator_params(axis="x", nbins=4)  # numbers of photos are long
             panel.grid(alpha=0.3)
             if panel.lines:
-                panel.legend(fontsize="small", loc="upper right")  # "best" is slow with many points
+                # "best" is slow with many points: losses and the rate fall, the others rise.
+                falls = names[0] in ("total", "cross_entropy", "lr")
+                panel.legend(fontsize="small", loc="upper right" if falls else "upper left")
         drawn = io.BytesIO()
         figure.savefig(drawn, format="rgba")
         height, width = (round(inches * figure.dpi) for inches in (_HEIGHT, _WIDTH))
