@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import cv2
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ from zcolor.metrics import AucMeter, mean_chroma
 from zcolor.models.zhang import Zhang
 from zcolor.photo import read_photo
 from zcolor.settings import DecodeSettings
-from zcolor.training.logbook import Logbook
 from zcolor.training.validate import measured_photo, picture_sheet, rgb8_to_lab, validate
 
 CPU = torch.device("cpu")
@@ -72,30 +69,6 @@ def test_sheet_shows_grey_argmax_annealed_and_truth(net):
     assert np.ptp(grey, axis=2).max() == 0
     expected = cv2.resize(Few().read(0), (128, 128), interpolation=cv2.INTER_AREA)
     np.testing.assert_array_equal(truth, expected)
-
-
-def test_logbook_drops_what_a_lost_leg_wrote(tmp_path):
-    first = Logbook(tmp_path)
-    for seen in (10, 20, 30):
-        first.write(seen, {"total": 1.0 / seen, "lr": 1e-3})
-    first.close()
-    second = Logbook(tmp_path, seen=20)
-    second.write(28, {"total": 0.5, "lr": 1e-3, "val_auc_raw": 89.0})
-    second.draw_curves()
-    second.close()
-    lines = (tmp_path / "log.jsonl").read_text().splitlines()
-    assert [json.loads(line)["seen"] for line in lines] == [10, 20, 28]
-    curves = cv2.imread(str(tmp_path / "curves.png"))
-    assert curves.shape[0] > 400
-    assert curves.std() > 5
-    assert not list(tmp_path.glob("*.part"))
-
-
-def test_a_fresh_logbook_starts_empty(tmp_path):
-    (tmp_path / "log.jsonl").write_text('{"seen": 5}\n')
-    book = Logbook(tmp_path)
-    book.close()
-    assert book.records == []
 
 
 def test_a_degraded_photo_is_seen_but_not_measured(net):

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from zcolor.atomic import whole_file
 from zcolor.files import write_image
@@ -111,3 +113,21 @@ class Logbook:
         """Flush what TensorBoard still holds."""
         if self._board is not None:
             self._board.close()
+
+
+class LossWindow:
+    """The losses since the last entry of the log, kept on the device until they are needed."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, Tensor]] = []
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        """Add the losses of one step, by name."""
+        self.steps.append(losses)
+
+    def take(self) -> tuple[dict[str, float], list[float]]:
+        """Return the means by name and the `total` of every step, and start anew."""
+        columns = {name: torch.stack([step[name] for step in self.steps]) for name in self.steps[0]}
+        self.steps = []
+        means = {name: column.double().mean().item() for name, column in columns.items()}
+        return means, columns["total"].tolist()

@@ -19,25 +19,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from zcolor.checkpoint import read_header
-from zcolor.models.base import ColorNet
 from zcolor.registry import find_weights, save_model
 from zcolor.training.assemble import make_loaders, make_network, open_val, priors_of
 from zcolor.training.augment import Degradation
 from zcolor.training.dataset import CachedPhotos, open_photos
 from zcolor.training.distributed import Crew, join_crew
 from zcolor.training.examine import examine
+from zcolor.training.learner import Learner
 from zcolor.training.loader import Batch
-from zcolor.training.logbook import Logbook
-from zcolor.training.optimizers import make_optimizers
+from zcolor.training.logbook import Logbook, LossWindow
 from zcolor.training.run_folder import RunFolder
 from zcolor.training.schedule import Schedule
 from zcolor.training.settings import TrainSettings
+from zcolor.training.signals import noted_signals
 from zcolor.training.state import read_state, write_state
-from zcolor.training.step import LossWindow, make_average, noted_signals, to_device
 
 logger = logging.getLogger(__name__)
 
@@ -172,13 +171,11 @@ class _Trainer:
         self._build()
 
     def _build(self) -> None:
-        """Make the network, its running mean, the optimizer and the schedule."""
+        """Make what learns, its schedule and the counters of the run."""
         s = self.settings
-        self.net: ColorNet = make_network(self.priors, s, self.crew.device, self.init)
-        self.average = make_average(self.net, s.ema) if s.ema else None
-        self.optimizers = make_optimizers(self.net, s)
+        net = make_network(self.priors, s, self.crew.device, self.init)
+        self.learner = Learner(net, s, self.crew)
         self.schedule = Schedule(s)
-        self.parallel = self.crew.wrap(self.net)
         self.seen = self.step = 0
         self.spent_s = 0.0  # over all legs
         self.best = math.inf
@@ -236,32 +233,11 @@ class _Trainer:
         )
 
     def _step(self, batches: list[Batch]) -> dict[str, Tensor]:
-        """Learn from one batch, in as many parts as the settings say."""
-        s, device = self.settings, self.crew.device
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = self.schedule.lr(self.seen)
-        self.parallel.train()
-        self.net.zero_grad(set_to_none=True)
-        sums: dict[str, Tensor] = {}
-        for i, batch in enumerate(batches):
-            lightness, ab = to_device(batch, device)
-            with self.crew.gradients(self.parallel, exchanged=i == len(batches) - 1):
-                with torch.autocast(device.type, torch.bfloat16, enabled=s.bf16):
-                    output = self.parallel(lightness)
-                losses = self.net.loss(output, self.net.target(ab, lightness, None))
-                (losses["total"] / len(batches)).backward()
-            for name, value in losses.items():
-                sums[name] = sums.get(name, torch.zeros((), device=device)) + value.detach()
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), s.clip or math.inf)
-        for optimizer in self.optimizers:
-            optimizer.step()
-        if self.average is not None:
-            self.average.update_parameters(self.net)
+        """Learn from one batch and count its photos."""
+        losses = self.learner.learn(batches, self.schedule.lr(self.seen))
         self.seen = min(batches[0].end, self.settings.photos)
         self.step += 1
-        means = {name: value / len(batches) for name, value in sums.items()}
-        return {**means, "grad_norm": norm.detach()}
+        return losses
 
     def _log(self, window: LossWindow, bar: tqdm[Any]) -> None:
         """Write the means since the last entry; stop at a NaN before anything is saved."""
@@ -290,7 +266,7 @@ class _Trainer:
         s = self.settings
         monitored = math.nan
         if self.crew.leads:
-            net = self._averaged()
+            net = self.learner.averaged
             net.eval()
             values = {}
             if self.val is not None:
@@ -305,12 +281,6 @@ class _Trainer:
         self.schedule.validated(self.crew.share(monitored))
         self.epoch_loss, self.epoch_steps = 0.0, 0
         self._save()
-
-    def _averaged(self) -> ColorNet:
-        """Return the running mean of the weights, or the weights themselves without one."""
-        net = self.net if self.average is None else self.average.module
-        assert isinstance(net, ColorNet)
-        return net
 
     def _provenance(self, values: dict[str, float]) -> dict[str, Any]:
         return {
@@ -342,11 +312,13 @@ class _Trainer:
             "epoch": [self.epoch_loss, self.epoch_steps],
             "schedule": self.schedule.state(),
         }
-        write_state(self.folder.state, self.net, self.average, self.optimizers, header)
+        learner = self.learner
+        write_state(self.folder.state, learner.net, learner.average, learner.optimizers, header)
 
     def _resume(self) -> None:
         path = self.folder.state
-        header = read_state(path, self.net, self.average, self.optimizers)
+        learner = self.learner
+        header = read_state(path, learner.net, learner.average, learner.optimizers)
         mine = json.loads(json.dumps(dataclasses.asdict(self.settings)))
         # These change how a run is carried out, not what comes out of it.
         free = {"device", "jobs", "threads", "cache", "checkpoint_minutes"}
