@@ -198,7 +198,7 @@ def test_a_temperature_for_a_method_that_has_none_is_refused(method):
         (TrainSettings, {"lr_floor": -1e-6}, "lr_floor at least 0"),
         (TrainSettings, {"targets": "smooth"}, "targets must be one of soft, hard, got 'smooth'"),
         (TrainSettings, {"rebalancing": "on"}, "rebalancing must be one of neglog, zhang, none"),
-        (TrainSettings, {"optimizer": "lion"}, "optimizer must be one of adamw, adam, sgd"),
+        (TrainSettings, {"optimizer": "lion"}, "optimizer must be one of muon, adamw, adam, sgd"),
         (TrainSettings, {"schedule": "step"}, "schedule must be one of cosine, plateau"),
         (TrainSettings, {"monitor": "test"}, "monitor must be one of val, train"),
     ],

@@ -33,6 +33,7 @@ TINY = TrainSettings(
     width=1 / 16,
     epoch_photos=80,
     val_photos=4,
+    optimizer="adamw",
     warmup=0.1,
     lr=3e-3,
     ema=0.9,

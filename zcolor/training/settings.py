@@ -244,11 +244,11 @@ class TrainSettings:
     """Soft targets over the nearest cells, or one-hot."""
     rebalancing: Rebalancing = "neglog"
     """Weights of the colours in the loss."""
-    optimizer: Literal["adamw", "adam", "sgd", "muon"] = "adamw"
-    """AdamW, Adam (coupled decay), SGD with momentum 0.9, or Muon for the convolutions."""
+    optimizer: Literal["muon", "adamw", "adam", "sgd"] = "muon"
+    """Muon for the convolutions, AdamW, Adam (coupled decay), or SGD with momentum 0.9."""
     lr: float = 1e-3
     """Peak learning rate."""
-    weight_decay: float = 1e-3
+    weight_decay: float = 1e-2
     """Weight decay of the convolutions (norms and biases have none)."""
     schedule: Literal["cosine", "plateau"] = "cosine"
     """Warm-up then cosine to `lr_floor`, or halving when the monitored loss stops falling."""
@@ -292,7 +292,7 @@ class TrainSettings:
         for name, known in (
             ("targets", ("soft", "hard")),
             ("rebalancing", get_args(Rebalancing)),
-            ("optimizer", ("adamw", "adam", "sgd", "muon")),
+            ("optimizer", ("muon", "adamw", "adam", "sgd")),
             ("schedule", ("cosine", "plateau")),
             ("monitor", ("val", "train")),
         ):
