@@ -371,7 +371,7 @@ def test_a_missing_folder_is_found_before_the_work(photos, weights, tmp_path):
         run_evaluation([photos], model=weights, json=tmp_path / "no" / "a.json", progress=False)
 
 
-# ---- LPIPS and FID, by stand-ins of torchmetrics ------------------------------------------------
+# ---- LPIPS and FID: by stand-ins of torchmetrics, and LPIPS by itself --------------------------
 
 
 class FakeLpips:
@@ -439,6 +439,27 @@ def test_perceptual_measures_are_taken_where_they_are_there(photos, weights, tor
     assert figures["fid"].value > 0
     assert "lpips" not in found.method("truth").figures
     assert "FID" in found.table()
+
+
+def test_lpips_is_that_of_torchmetrics(photos, weights, torchvision, monkeypatch, tmp_path):
+    """The real metric, on an AlexNet of random weights, against a call of it by hand."""
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    alexnet = torchvision.models.alexnet(weights=None)
+    torch.save(alexnet.state_dict(), tmp_path / "checkpoints" / LPIPS_WEIGHTS)
+    found = run_slow(photos, weights)
+
+    lpips = LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True)
+    truths = [measured_photo(open_photos([photos], "all").read(i)) for i in range(2)]
+    colorizer = Colorizer(weights, device="cpu")
+    by_hand = [
+        lpips(*(torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None] / 255 for rgb in pair)).item()
+        for pair in ((colorizer(truth), truth) for truth in truths)
+    ]
+    assert min(by_hand) > 0
+    assert found.method("tiny").figures["lpips"].value == pytest.approx(np.mean(by_hand), rel=1e-4)
 
 
 def test_without_weights_they_are_left_out_and_named(photos, weights, torchmetrics):

@@ -99,7 +99,10 @@ class Perceptual:
             metric = getattr(importlib.import_module(module), name)
         # An installation that does not fit to this torch raises RuntimeError as it is loaded.
         except (ImportError, AttributeError, RuntimeError) as error:
-            self.notes.append(f"{what} was left out: torchmetrics cannot be loaded ({error})")
+            self.notes.append(
+                f"{what} was left out: torchmetrics cannot be loaded ({error}); "
+                "pip install 'zcolor[perceptual]' brings it"
+            )
             return None
         path = Path(torch.hub.get_dir()) / "checkpoints" / weights
         if not path.is_file():
