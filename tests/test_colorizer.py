@@ -154,13 +154,33 @@ def test_decode_methods_differ_and_meet_at_the_ends(tiny, grey):
 
 def test_presets_are_the_models_own_and_explicit_options_win(tiny, grey):
     for name, own in tiny.net.presets.items():
-        options = {"temperature": own.temperature, "rebalance": own.rebalance}
+        options = {
+            "temperature": own.temperature,
+            "rebalance": own.rebalance,
+            "neutral": own.neutral,
+        }
         assert np.array_equal(tiny(grey, preset=name), tiny(grey, **options))
     assert np.array_equal(tiny(grey), tiny(grey, preset="vivid"))
     assert levels(tiny(grey), tiny(grey, preset="accurate")) > 10
     options = {"temperature": 0.6, "rebalance": 2.0}
-    both = [tiny(grey, preset=name, **options) for name in ("vivid", "accurate")]
-    assert np.array_equal(*both)
+    both = [
+        tiny(
+            grey, preset=name, neutral=(0, 0), saturation=1 / tiny.net.presets[name].gain, **options
+        )
+        for name in ("vivid", "accurate")
+    ]
+    assert levels(*both) <= 1
+
+
+def test_neutral_takes_a_cast_away(tiny, grey):
+    """A flat answer of that ab comes out grey."""
+    own = tiny.net.presets["vivid"]
+    ab = tiny.net.predict_ab(read_photo(grey).lightness(32, "cpu"), own)
+    cast = ab.mean(dim=(0, 2, 3)) / own.gain + torch.tensor(own.neutral)
+    a, b = cast.clamp(-30, 30).tolist()
+    before, after = tiny(grey, size=32), tiny(grey, size=32, neutral=(a, b))
+    spread = [np.ptp(rgb.astype(float).mean(axis=(0, 1))) for rgb in (before, after)]
+    assert spread[1] < spread[0] / 2
 
 
 @pytest.mark.parametrize("average", ["flip", "crops"])

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import json
 import math
 import subprocess
 import sys
@@ -113,6 +114,16 @@ def test_colouring_takes_from_the_preset_what_is_not_given():
     assert given.decode_settings(own) == DecodeSettings("annealed", 0.5, "centers", 2)
 
 
+def test_a_shift_of_neutral_is_replaced_and_the_gain_stays():
+    base = DecodeSettings(neutral=(1, 3), gain=1.2)
+    assert base.changed(temperature=0.5).neutral == (1.0, 3.0)
+    assert base.changed(neutral=(0, 0)) == DecodeSettings(gain=1.2)
+    own = {"vivid": base, "accurate": base}
+    assert ColorizeSettings(neutral=(2, 4)).decode_settings(own).neutral == (2.0, 4.0)
+    # What JSON makes of it is the same again.
+    assert DecodeSettings(**json.loads(json.dumps(dataclasses.asdict(base)))) == base
+
+
 def test_vivid_favours_rare_colours_more_than_accurate():
     assert set(PRESETS) == {"vivid", "accurate"}
     assert PRESETS["vivid"].rebalance > PRESETS["accurate"].rebalance
@@ -141,6 +152,13 @@ def test_a_temperature_for_a_method_that_has_none_is_refused(method):
         (DecodeSettings, {"rebalance": float("nan")}, "rebalance must lie"),
         (ColorizeSettings, {"rebalance": 5.0}, "rebalance must lie"),
         (ColorizeSettings, {"rebalance": "much"}, "rebalance must be a number"),
+        (DecodeSettings, {"neutral": (0, 31)}, r"neutral must be two numbers .* got \(0, 31\)"),
+        (DecodeSettings, {"neutral": (0, math.nan)}, "neutral must be two numbers"),
+        (DecodeSettings, {"neutral": (1, 2, 3)}, "neutral must be two numbers"),
+        (DecodeSettings, {"neutral": 3}, "neutral must be two numbers"),
+        (DecodeSettings, {"gain": -1}, r"gain must lie in \[0, 4\], got -1"),
+        (DecodeSettings, {"gain": math.inf}, "gain must lie"),
+        (ColorizeSettings, {"neutral": ("a", "b")}, "neutral must be two numbers"),
         (ColorizeSettings, {"decode": "best"}, "decode must be .*, got 'best'"),
         (ColorizeSettings, {"decode": "mean", "temperature": 0.3}, "'mean' has no temperature"),
         (ColorizeSettings, {"temperature": 1.5}, r"temperature must lie in \[0, 1\] .* 1.5"),

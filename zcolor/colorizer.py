@@ -76,6 +76,7 @@ class Colorizer:
         temperature: float | None = None,
         colors: Colors | None = None,
         rebalance: float | None = None,
+        neutral: tuple[float, float] | None = None,
         size: int | None = None,
         upsample: Upsample = "guided",
         saturation: float = 1.0,
@@ -83,7 +84,16 @@ class Colorizer:
     ) -> Colored:
         """Colour a picture; see `colorize` for the parameters, what comes out and the errors."""
         settings = ColorizeSettings(
-            preset, decode, temperature, colors, rebalance, size, upsample, saturation, average
+            preset,
+            decode,
+            temperature,
+            colors,
+            rebalance,
+            neutral,
+            size,
+            upsample,
+            saturation,
+            average,
         )
         return self.batch([image], settings)[0]
 
@@ -216,6 +226,7 @@ def colorize(
     temperature: float | None = None,
     colors: Colors | None = None,
     rebalance: float | None = None,
+    neutral: tuple[float, float] | None = None,
     size: int | None = None,
     upsample: Upsample = "guided",
     saturation: float = 1.0,
@@ -251,6 +262,9 @@ def colorize(
         Power of the rebalancing weights of training in the probabilities, in [0, 4]: 0 is how
         often colours really occur, 1 is as trained, more favours rare colours; None takes the
         preset's.
+    neutral
+        The (a, b) that are shown as neutral, to take a cast away: (0, 5) for a yellowish one; None
+        takes the preset's.
     size
         Working size: the side of the square of equal area, 8 to 4096 pixels; None takes the
         model's own.
@@ -258,7 +272,7 @@ def colorize(
         How ab comes to full size: `guided` by the lightness, so that colour stops at its edges, or
         `bilinear`, which is a little faster.
     saturation
-        Factor on ab, in [0, 4]; 0 gives a grey picture.
+        Factor on ab, in [0, 4], on top of what the preset has; 0 gives a grey picture.
     average
         `none`, `flip` (also the mirror image: twice the work) or `crops` (ten crops: about eight
         times the work); see `zcolor.averaging`.
@@ -280,7 +294,7 @@ def colorize(
         If a path leads to no file.
     """
     settings = ColorizeSettings(
-        preset, decode, temperature, colors, rebalance, size, upsample, saturation, average
+        preset, decode, temperature, colors, rebalance, neutral, size, upsample, saturation, average
     )
     return _kept_colorizer(model, pick_device(device)).batch([image], settings)[0]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zcolor.quantizer import AbGrid
-from zcolor.settings import Colors
+from zcolor.settings import Colors, DecodeSettings
 
 # Pixels decoded at once: the float32 copy of their logits stays at some 20 MB for 324 cells,
 # so that (n, q, h, w) never exists twice at full precision.
@@ -56,6 +56,37 @@ def cell_colors(grid: AbGrid, means: Tensor | None, colors: Colors) -> Tensor:
             f"{'none' if means is None else tuple(means.shape)}; use colors='centers'"
         )
     return means
+
+
+def shown_colors(grid: AbGrid, means: Tensor | None, settings: DecodeSettings) -> Tensor:
+    """Give the colour that each cell is shown in: gain * (its colour - neutral).
+
+    Means over these colours are the means over the cells' own, shifted and scaled alike.
+
+    Parameters
+    ----------
+    grid, means
+        As for `cell_colors`.
+    settings
+        `colors`, `neutral` and `gain` count.
+
+    Returns
+    -------
+    (q, 2) float32 ab.
+
+    Raises
+    ------
+    ValueError
+        As for `cell_colors`.
+
+    Examples
+    --------
+    >>> warm = DecodeSettings(colors="centers", neutral=(0.0, 0.5), gain=2.0)
+    >>> shown_colors(AbGrid(bins=2, low=-1, high=1), None, warm)[1].tolist()
+    [-1.0, 0.0]
+    """
+    colors = cell_colors(grid, means, settings.colors)
+    return (colors - colors.new_tensor(settings.neutral)) * settings.gain
 
 
 def strips(logits: Tensor) -> Iterator[tuple[int, slice, Tensor]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from zcolor.decode import cell_colors, decode_logits, strips
+from zcolor.decode import cell_colors, decode_logits, shown_colors, strips
 from zcolor.palette import Suggestion, distinct_colors, srgb_at
 from zcolor.quantizer import AbGrid
 from zcolor.sampling import sample_ab
@@ -109,6 +109,7 @@ class ColorDistribution:
         temperature: float | None = None,
         colors: str | None = None,
         rebalance: float | None = None,
+        neutral: tuple[float, float] | None = None,
     ) -> Tensor:
         """Decode to ab; what is None is taken from the model's own settings.
 
@@ -123,6 +124,8 @@ class ColorDistribution:
         rebalance
             Power of the rebalancing weights, in [0, 4]: 0 decodes `natural()`, 1 the
             probabilities as they are, more favours rare colours.
+        neutral
+            The a and b that are shown as neutral.
 
         Returns
         -------
@@ -135,9 +138,13 @@ class ColorDistribution:
             has none.
         """
         settings = self.defaults.changed(
-            method=method, temperature=temperature, colors=colors, rebalance=rebalance
+            method=method,
+            temperature=temperature,
+            colors=colors,
+            rebalance=rebalance,
+            neutral=neutral,
         )
-        chosen = cell_colors(self.grid, self.means, settings.colors)
+        chosen = shown_colors(self.grid, self.means, settings)
         bias = None
         if settings.rebalance != 1 and self.class_weights is not None:
             bias = (settings.rebalance - 1) * self._tilt.flatten()

@@ -24,6 +24,8 @@ WORKING_SIZES = (8, 4096)
 """Smallest and largest working size, in pixels."""
 MAX_REBALANCE = 4.0
 """Largest power of the rebalancing weights in decoding: rare colours win nearly everywhere."""
+MAX_NEUTRAL = 30.0
+"""Largest shift of a and of b that takes a cast away, in ab units."""
 MAX_SATURATION = 4.0
 """Largest factor on ab; beyond it every colour lies at the edge of the gamut."""
 
@@ -44,6 +46,20 @@ def _check_choice(name: str, value: object, known: tuple[str, ...]) -> None:
         raise ValueError(f"unknown {name} {value!r}; choose one of {choices}")
 
 
+def _is_number(value: object) -> bool:
+    """Tell a finite real number from everything else."""
+    return isinstance(value, numbers.Real) and math.isfinite(value)
+
+
+def _is_ab(value: object) -> bool:
+    """Tell a small pair of a and b from everything else."""
+    return (
+        isinstance(value, (tuple, list))
+        and len(value) == 2
+        and all(_is_number(part) and abs(part) <= MAX_NEUTRAL for part in value)
+    )
+
+
 @dataclass(frozen=True)
 class DecodeSettings:
     """How the distribution over the cells of the grid becomes one colour."""
@@ -57,6 +73,11 @@ class DecodeSettings:
     rebalance: float = 1.0
     """Power of the rebalancing weights of training that is in the probabilities, in [0, 4]: 0 is
     how often colours really occur, 1 is as trained, above 1 favours rare colours more."""
+    neutral: tuple[float, float] = (0.0, 0.0)
+    """The ab that is shown as neutral. Where a network hesitates it answers with a mean of what is
+    possible, and that is warm, as the mean of all photographs is: a cast."""
+    gain: float = 1.0
+    """Factor on ab after that, in [0, 4]: a mean of what is possible is paler than any of it."""
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
@@ -73,6 +94,14 @@ class DecodeSettings:
                 f"rebalance must lie in [0, {MAX_REBALANCE:g}] (0 = as colours occur, 1 = as "
                 f"trained), got {self.rebalance!r}"
             )
+        if not _is_ab(self.neutral):
+            raise ValueError(
+                f"neutral must be two numbers a and b of at most {MAX_NEUTRAL:g} in size, "
+                f"got {self.neutral!r}"
+            )
+        object.__setattr__(self, "neutral", tuple(map(float, self.neutral)))  # lists from JSON
+        if not (_is_number(self.gain) and 0 <= self.gain <= MAX_SATURATION):
+            raise ValueError(f"gain must lie in [0, {MAX_SATURATION:g}], got {self.gain!r}")
 
     def changed(
         self,
@@ -81,8 +110,9 @@ class DecodeSettings:
         temperature: float | None = None,
         colors: str | None = None,
         rebalance: float | None = None,
+        neutral: tuple[float, float] | None = None,
     ) -> DecodeSettings:
-        """Return these settings with what is not None replaced.
+        """Return these settings with what is not None replaced; the gain stays.
 
         A temperature alone asks for the annealed mean.
 
@@ -104,6 +134,8 @@ class DecodeSettings:
             temperature=self.temperature if temperature is None else temperature,
             colors=cast(Colors, self.colors if colors is None else colors),
             rebalance=self.rebalance if rebalance is None else rebalance,
+            neutral=self.neutral if neutral is None else neutral,
+            gain=self.gain,
         )
 
     @property
@@ -137,13 +169,16 @@ class ColorizeSettings:
     given."""
     rebalance: float | None = None
     """0 (colours as often as they occur) to 4 (rare ones favoured); the preset's if not given."""
+    neutral: tuple[float, float] | None = None
+    """The a and b that are shown as neutral, which takes a cast away: 0 5 for a yellowish one; the
+    preset's if not given."""
     size: int | None = None
     """Working size in pixels, 8 to 4096; the model's own if not given."""
     upsample: Upsample = "guided"
     """How the colour comes to full size: `guided` by the lightness, so that it stops at edges, or
     `bilinear`, a little faster."""
     saturation: float = 1.0
-    """Factor on the colour, 0 (grey) to 4."""
+    """Factor on the colour, 0 (grey) to 4, on top of what the preset has."""
     average: Average = "none"
     """Test-time averaging, slower and a little better: over the mirror image, or ten crops."""
 
@@ -180,6 +215,7 @@ class ColorizeSettings:
             temperature=self.temperature,
             colors=self.colors,
             rebalance=self.rebalance,
+            neutral=self.neutral,
         )
 
 
@@ -210,8 +246,3 @@ class EvaluateSettings:
                 "batch and replicates must be at least 1, limit, jobs and seed at least 0; got "
                 f"{self.batch}, {self.replicates}, {self.limit}, {self.jobs}, {self.seed}"
             )
-
-
-def _is_number(value: object) -> bool:
-    """Tell a finite real number from everything else."""
-    return isinstance(value, numbers.Real) and math.isfinite(value)

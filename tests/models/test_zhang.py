@@ -273,6 +273,26 @@ def test_rebalancing_in_decoding_is_a_power_of_the_weights(tiny, rebalance):
         torch.testing.assert_close(natural, got, atol=1e-3, rtol=1e-4)
 
 
+def test_neutral_and_gain_shift_and_scale_what_is_decoded(tiny):
+    tiny.set_priors(tiny.prior, tiny.grid.centers + 1, tiny.class_weights)
+    lightness = some_lightness()
+    plain = DecodeSettings(temperature=0.6)
+    shifted = DecodeSettings(temperature=0.6, neutral=(-2, 5), gain=1.5)
+    with torch.no_grad():
+        expected = (
+            tiny.predict_ab(lightness, plain) - torch.tensor([-2.0, 5.0])[:, None, None]
+        ) * 1.5
+        got = tiny.predict_ab(lightness, shifted)
+        distribution = tiny.distribution(lightness)
+    torch.testing.assert_close(got, expected, atol=1e-3, rtol=1e-5)
+    by_hand = distribution.decode(temperature=0.6, neutral=(-2, 5))
+    tiny.presets["vivid"] = shifted
+    with torch.no_grad():
+        again = tiny.distribution(lightness)
+    torch.testing.assert_close(again.decode(), got)
+    torch.testing.assert_close(by_hand * 1.5, got, atol=1e-3, rtol=1e-5)
+
+
 def presets(decode: DecodeSettings) -> dict[str, DecodeSettings]:
     return {"vivid": decode, "accurate": DecodeSettings("argmax", 0.1)}
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zcolor.decode import cell_colors, decode_logits
+from zcolor.decode import decode_logits, shown_colors
 from zcolor.distribution import ColorDistribution
 from zcolor.losses import rebalanced_cross_entropy
 from zcolor.models.base import ColorNet, Output
@@ -196,7 +196,7 @@ class Zhang(ColorNet):
     def to_ab(self, output: Output, lightness: Tensor, decode: DecodeSettings) -> Tensor:
         """Decode logits to (n, 2, h / 4, w / 4) ab."""
         assert isinstance(output, Tensor)
-        colors = cell_colors(self.grid, self.cell_means, decode.colors)
+        colors = shown_colors(self.grid, self.cell_means, decode)
         bias = None
         if decode.rebalance != 1:
             bias = (decode.rebalance - 1) * self.class_weights.log()
