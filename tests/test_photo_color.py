@@ -41,7 +41,10 @@ def test_lightness_survives_in_8_bits(name: str) -> None:
     pixels = photograph(name)
     result = read_photo(pixels).with_ab(wild_ab())
     assert isinstance(result, np.ndarray)
-    assert np.abs(lightness_of(result) - lightness_of(pixels)).max() <= 0.25
+    change = np.abs(lightness_of(result) - lightness_of(pixels))
+    # Rounding three channels to 8 bits costs up to 0.262 near RGB (0, 28, 20): tests/test_lab.py.
+    assert change.max() < 0.262
+    assert (change > 0.25).mean() < 1e-4
     # And the picture really has colour now: not the old one, and not none.
     chroma = np.hypot(*np.moveaxis(skimage.color.rgb2lab(result)[..., 1:], -1, 0))
     assert chroma.mean() > 10
@@ -94,7 +97,7 @@ def test_strips_equal_the_whole(
     monkeypatch: pytest.MonkeyPatch, strip_pixels: int, channels: int, method: str
 ) -> None:
     rng = np.random.default_rng(4)
-    batch = rng.integers(0, 256, (2, 61, 37, channels), dtype=np.uint8)
+    batch = rng.integers(0, 65536, (2, 61, 37, channels), dtype=np.uint16)
     whole = read_photo(batch).with_ab(wild_ab(2), upsample=method)
     monkeypatch.setattr(zcolor.render, "STRIP_PIXELS", strip_pixels)
     calls = []
@@ -102,7 +105,9 @@ def test_strips_equal_the_whole(
     monkeypatch.setattr(
         zcolor.render, "lab_to_rgb", lambda lab: calls.append(lab.shape) or original(lab)
     )
-    assert np.array_equal(read_photo(batch).with_ab(wild_ab(2), upsample=method), whole)
+    striped = read_photo(batch).with_ab(wild_ab(2), upsample=method)
+    # A vector unit may round the end of a strip in another way than its middle.
+    assert np.abs(striped.astype(int) - whole).max() <= 1
     n_rows = max(1, strip_pixels // (2 * 37))
     assert len(calls) == math.ceil(61 / n_rows)
 
@@ -122,7 +127,7 @@ def test_long_thin_pictures(shape: tuple[int, int], dtype: str) -> None:
     assert isinstance(result, np.ndarray)
     assert result.shape == (*shape, 3)
     expected = lightness_of(np.repeat(pixels[..., None], 3, axis=2))
-    assert np.abs(lightness_of(result) - expected).max() <= 0.25
+    assert np.abs(lightness_of(result) - expected).max() < 0.262
 
 
 # --------------------------------------------------------------------------------- working size

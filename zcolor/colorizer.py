@@ -18,6 +18,7 @@ from torch import Tensor
 
 from zcolor.averaging import averaged_ab
 from zcolor.photo import Colored, ImageLike, Photo, read_photo
+from zcolor.precision import fast_precision
 from zcolor.registry import find_weights, load_model, pick_device
 from zcolor.settings import Average, ColorizeSettings, Colors, DecodeMethod, Preset, Upsample
 
@@ -133,7 +134,9 @@ class Colorizer:
         photos = [read_photo(image) for image in images]
         abs_ = self._predict_many(photos, settings)
         return [
-            photo.with_ab(ab, upsample=settings.upsample, saturation=settings.saturation)
+            photo.with_ab(
+                ab, upsample=settings.upsample, saturation=settings.saturation, in_place=True
+            )
             for photo, ab in zip(photos, abs_, strict=True)
         ]
 
@@ -168,7 +171,7 @@ class Colorizer:
                 "use a model that classifies, such as 'zhang'"
             )
         working_size = self._size(ColorizeSettings(size=size))
-        with torch.inference_mode():
+        with torch.inference_mode(), fast_precision(self.device):
             lightness = read_photo(image).lightness(working_size, self.device)
             distribution: ColorDistribution = answer(lightness)
         return distribution
@@ -198,7 +201,7 @@ class Colorizer:
         found: dict[int, Tensor] = {}
         for (height, width), members in groups.items():
             at_once = max(1, _PIXELS_AT_ONCE // (height * width))
-            with torch.inference_mode():
+            with torch.inference_mode(), fast_precision(self.device):
                 lightness = torch.cat(
                     [photos[i].lightness(size, self.device) for i in members]
                 )  # (all pictures of the group, 1, height, width)

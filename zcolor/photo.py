@@ -65,6 +65,8 @@ class Photo:
     """Format of the file that was read; None if there was none."""
     metadata: Metadata = field(default_factory=Metadata)
     """EXIF and resolution of the file or PIL image."""
+    owned: bool = False
+    """Whether the pixels were read for this photo alone, so that results may lie over them."""
 
     @property
     def n(self) -> int:
@@ -139,7 +141,14 @@ class Photo:
         height, width = self.working_shape(size)
         return resized_lightness(self.pixels, height, width, device=device)
 
-    def with_ab(self, ab: Tensor, *, upsample: str = "guided", saturation: float = 1.0) -> Colored:
+    def with_ab(
+        self,
+        ab: Tensor,
+        *,
+        upsample: str = "guided",
+        saturation: float = 1.0,
+        in_place: bool = False,
+    ) -> Colored:
         """Join ab to the full-size L of the photo.
 
         Works strip by strip (`zcolor.render`) on the device of `ab`. Colours that sRGB cannot show
@@ -155,6 +164,9 @@ class Photo:
             (`zcolor.upsample`), or `bilinear`.
         saturation
             Factor on ab; 0 gives a grey picture.
+        in_place
+            Use the photo up: where its pixels are its own and have room, the result is written
+            over them, which saves its size in memory.
 
         Returns
         -------
@@ -174,11 +186,16 @@ class Photo:
         """
         if self.kind == "pil":
             colored = join_ab(
-                self.pixels, ab, upsample=upsample, saturation=saturation, dtype=torch.uint8
+                self.pixels,
+                ab,
+                upsample=upsample,
+                saturation=saturation,
+                dtype=torch.uint8,
+                in_place=in_place and self.owned,
             )
             return self._to_pil(_channels_last(colored)[0])
         if self.kind == "bytes":
-            pixels = self.render(ab, upsample=upsample, saturation=saturation)
+            pixels = self.render(ab, upsample=upsample, saturation=saturation, in_place=in_place)
             file_format = color_format(self.format, alpha=self.has_alpha)
             return encode_image(pixels, file_format, self.metadata)
         colored = join_ab(self.pixels, ab, upsample=upsample, saturation=saturation)
@@ -187,12 +204,19 @@ class Photo:
         array = _channels_last(colored).astype(self.pixels.dtype, copy=False)
         return array if self.batched else array[0]
 
-    def render(self, ab: Tensor, *, upsample: str = "guided", saturation: float = 1.0) -> AnyArray:
+    def render(
+        self,
+        ab: Tensor,
+        *,
+        upsample: str = "guided",
+        saturation: float = 1.0,
+        in_place: bool = False,
+    ) -> AnyArray:
         """Join ab to the full-size L, as an array in the photo's own dtype, for `write_image`.
 
         Parameters
         ----------
-        ab, upsample, saturation
+        ab, upsample, saturation, in_place
             As in `with_ab`.
 
         Returns
@@ -211,7 +235,13 @@ class Photo:
         """
         if self.n != 1:
             raise ValueError(f"render takes a single picture, this photo is a batch of {self.n}")
-        colored = join_ab(self.pixels, ab, upsample=upsample, saturation=saturation)
+        colored = join_ab(
+            self.pixels,
+            ab,
+            upsample=upsample,
+            saturation=saturation,
+            in_place=in_place and self.owned,
+        )
         rendered: AnyArray = _channels_last(colored)[0]
         return rendered
 
@@ -263,7 +293,7 @@ def read_photo(image: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Photo:
         return Photo(batch_of_array(image), kind="numpy", batched=image.ndim == 4)
     if isinstance(image, Image.Image):
         _check_pil_mode(image)
-        return _from_decoded(from_pil(image, max_pixels=max_pixels), "pil")
+        return _from_decoded(from_pil(image, max_pixels=max_pixels), "pil", owned=False)
     if isinstance(image, (bytes, bytearray, memoryview)):
         return _from_decoded(read_image(image, max_pixels=max_pixels), "bytes")
     if isinstance(image, (str, os.PathLike)) or hasattr(image, "read"):
@@ -274,9 +304,15 @@ def read_photo(image: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Photo:
     )
 
 
-def _from_decoded(decoded: DecodedImage, kind: Literal["pil", "bytes"]) -> Photo:
+def _from_decoded(
+    decoded: DecodedImage, kind: Literal["pil", "bytes"], *, owned: bool = True
+) -> Photo:
     return Photo(
-        pixels=decoded.pixels[None], kind=kind, format=decoded.format, metadata=decoded.metadata
+        pixels=decoded.pixels[None],
+        kind=kind,
+        format=decoded.format,
+        metadata=decoded.metadata,
+        owned=owned,
     )
 
 

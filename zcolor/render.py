@@ -14,6 +14,7 @@ from torch import Tensor
 
 from zcolor.arrays import TORCH_DTYPES, AnyArray, from_float, to_float
 from zcolor.lab import lab_to_rgb, rgb_to_lightness
+from zcolor.render8 import join_8bit
 from zcolor.settings import check_upsample
 from zcolor.upsample import guide_ab, upsample_ab
 from zcolor.working import resize_area
@@ -68,11 +69,13 @@ def join_ab(
     upsample: str = "guided",
     saturation: float = 1.0,
     dtype: torch.dtype | None = None,
+    in_place: bool = False,
 ) -> Tensor:
     """Join ab to the full-size L of pictures of equal size.
 
     Works in horizontal strips of `STRIP_PIXELS` on the device of `ab`; `zcolor.lab.lab_to_rgb`
-    brings colours that sRGB cannot show back to it.
+    brings colours that sRGB cannot show back to it. 8 bits on the CPU go through
+    `zcolor.render8`, which is much faster there.
 
     Parameters
     ----------
@@ -84,6 +87,9 @@ def join_ab(
         As for `zcolor.photo.Photo.with_ab`.
     dtype
         Of the result: uint8, uint16 or a float; None takes that of the pixels.
+    in_place
+        Write the colours over NumPy `pixels` and return these, where they have room for them (RGB
+        or RGBA, of the result's dtype, not read-only); the picture is never held twice then.
 
     Returns
     -------
@@ -114,6 +120,8 @@ def join_ab(
     n_color, n_out = (3 if n_channels > 2 else 1), (4 if has_alpha else 3)
     if isinstance(pixels, Tensor):
         out = torch.empty((n, n_out, height, width), dtype=dtype, device=pixels.device)
+    elif in_place and n_out == n_channels and dtype == own and pixels.flags.writeable:
+        out = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     else:
         out = torch.empty((n, height, width, n_out), dtype=dtype).permute(0, 3, 1, 2)
     # MPS has no float64.
@@ -126,6 +134,12 @@ def join_ab(
             pixels, ab.shape[2], ab.shape[3], device=ab.device, dtype=work_dtype
         )
         guided = guide_ab(small, ab)
+    if own == dtype == torch.uint8 and {ab.device.type, out.device.type} == {"cpu"}:
+        bytes_in, bytes_out = _as_array(pixels), _as_array(out)
+        if has_alpha:
+            bytes_out[..., 3:] = bytes_in[..., -1:]
+        join_8bit(bytes_in, ab if guided is None else guided, bytes_out[..., :3])
+        return out
     n_rows = max(1, STRIP_PIXELS // (n * width))
     for start in range(0, height, n_rows):
         rows = (start, min(start + n_rows, height))
@@ -145,6 +159,14 @@ def join_ab(
                 alpha = from_float(to_float(alpha, "cpu", work_dtype), out.device, dtype)
             target[:, 3:].copy_(alpha)
     return out
+
+
+def _as_array(pixels: AnyArray | Tensor) -> AnyArray:
+    """View a picture on the CPU as (n, h, w, c)."""
+    if isinstance(pixels, Tensor):
+        array: AnyArray = pixels.permute(0, 2, 3, 1).numpy()
+        return array
+    return pixels
 
 
 def _check(n: int, ab: Tensor, saturation: float) -> None:

@@ -28,11 +28,27 @@ which L varies by less than about 14 colour as the bilinear way does. Both const
 `benchmarks/upsampling.py`."""
 
 
-def _taps(start: int, stop: int, n_in: int, n_out: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Where the outputs `start` to `stop` lie between the inputs, along one axis.
+def taps(start: int, stop: int, n_in: int, n_out: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Tell where outputs lie between inputs along one axis, for bilinear interpolation.
 
     Pixel centres lie at half-integers: output i reads position (i + 0.5) n_in / n_out - 0.5.
-    Returns the indices of the two neighbours and the weight of the second, in float64.
+
+    Parameters
+    ----------
+    start, stop
+        The first output and the one after the last.
+    n_in, n_out
+        Number of inputs and of all outputs.
+
+    Returns
+    -------
+    lower, upper, weight
+        (stop - start,) int64 indices of the two neighbours, and the float64 weight of the second.
+
+    Examples
+    --------
+    >>> [part.tolist() for part in taps(1, 3, 2, 4)]
+    [[0, 0], [1, 1], [0.25, 0.75]]
     """
     position = (torch.arange(start, stop, dtype=torch.float64) + 0.5) * (n_in / n_out) - 0.5
     position = position.clamp(0, n_in - 1)
@@ -41,8 +57,8 @@ def _taps(start: int, stop: int, n_in: int, n_out: int) -> tuple[Tensor, Tensor,
     return lower.long(), upper.long(), position - lower
 
 
-def _interpolate(values: Tensor, dim: int, taps: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    lower, upper, weight = taps
+def _interpolate(values: Tensor, dim: int, places: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    lower, upper, weight = places
     below = values.index_select(dim, lower.to(values.device))
     above = values.index_select(dim, upper.to(values.device))
     shape = [1] * values.ndim
@@ -59,9 +75,9 @@ def _resize(planes: Tensor, height: int, width: int, rows: tuple[int, int]) -> T
     The result lies in memory with its columns first: picking whole columns is several times
     faster than picking single values out of rows.
     """
-    band = _interpolate(planes, 2, _taps(*rows, planes.shape[2], height))  # (n, c, rows, w')
+    band = _interpolate(planes, 2, taps(*rows, planes.shape[2], height))  # (n, c, rows, w')
     columns = band.permute(3, 0, 1, 2).contiguous()  # (w', n, c, rows)
-    full = _interpolate(columns, 0, _taps(0, width, planes.shape[3], width))
+    full = _interpolate(columns, 0, taps(0, width, planes.shape[3], width))
     return full.permute(1, 2, 3, 0)  # (n, c, rows, width)
 
 

@@ -19,6 +19,7 @@ from zcolor.evaluation import CellScore, score_cells
 from zcolor.metrics_image import Rgb8
 from zcolor.models.base import Output
 from zcolor.photo import Photo, read_photo
+from zcolor.precision import fast_precision
 from zcolor.registry import find_weights, load_model, pick_device
 from zcolor.scores import Truth
 from zcolor.settings import ColorizeSettings, Upsample
@@ -141,7 +142,8 @@ class Contestants:
                 for start in range(0, len(members), at_once):
                     part = members[start : start + at_once]
                     lightness = torch.cat([read[i].lightness(size, self.device) for i in part])
-                    output = self.net(lightness) if names else None
+                    with fast_precision(self.device):
+                        output = self.net(lightness) if names else None
                     for k, i in enumerate(part):
                         one = _pick(output, k)
                         looks[i].append(Look(size, lightness[k : k + 1], one))
@@ -166,7 +168,8 @@ class Contestants:
                     ab = self.net.to_ab(look.output, look.lightness, decode)
                 else:
                     predict = functools.partial(self.net.predict_ab, decode=decode)
-                    ab = averaged_ab(predict, look.lightness, settings.average)
+                    with fast_precision(self.device):
+                        ab = averaged_ab(predict, look.lightness, settings.average)
                 yield name, _joined(photo, ab, upsample, settings.saturation)
             if self.classifies:
                 means = self.net.get_buffer("cell_means")
@@ -201,10 +204,10 @@ class Contestants:
 
 
 def _pick(output: Output | None, index: int) -> Output | None:
-    """The answer to one photo of a batch."""
+    """The answer to one photo of a batch, in float32."""
     if output is None or isinstance(output, Tensor):
-        return None if output is None else output[index : index + 1]
-    return tuple(part[index : index + 1] for part in output)
+        return None if output is None else output[index : index + 1].float()
+    return tuple(part[index : index + 1].float() for part in output)
 
 
 def _joined(

@@ -216,7 +216,7 @@ class Zhang(ColorNet):
         that size; decoding it costs no forward pass.
         """
         return ColorDistribution(
-            self(lightness),
+            self(lightness).float(),
             self.grid,
             self.cell_means,
             self.presets["vivid"],
