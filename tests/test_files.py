@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 from pathlib import Path
@@ -14,7 +16,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
-from zcolor.files import ImageReadError, from_pil, read_image
+from zcolor.files import ImageReadError, from_pil, image_size, read_image
+from zcolor.icc import srgb_profile
 
 # Pillow warns of it beside raising; the refusal is what counts here.
 ignore_corrupt_exif = pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")
@@ -234,6 +237,65 @@ def tiff_16_with_orientation(pixels: np.ndarray, orientation: int) -> bytes:
     return stream.getvalue()
 
 
+@pytest.mark.parametrize("orientation", [1, 6, 7])
+@pytest.mark.parametrize("rows", [1, 4, 100])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16"])
+def test_strips_are_the_whole(
+    mode: str, rows: int, orientation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many rows are copied out of Pillow at a time."""
+    source = Image.fromarray(noise(9, 5, 3))
+    if mode == "P":
+        image = source.quantize(16)
+        image.info["transparency"] = bytes(range(16))
+    elif mode == "I;16":
+        image = Image.fromarray(noise(9, 5, dtype="uint16"))
+    else:
+        image = source.convert(mode)
+    target = {"1": "L", "P": "RGBA", "YCbCr": "RGB", "CMYK": "RGB"}.get(mode, mode)
+    whole = np.asarray(image if target == mode else image.convert(target)).reshape(9, 5, -1)
+    image.getexif()[0x0112] = orientation
+    monkeypatch.setattr("zcolor.readers._STRIP_PIXELS", rows * 5)
+    monkeypatch.setattr("zcolor.icc._CHUNK_PIXELS", rows * 5)
+    pixels = from_pil(image).pixels
+    assert np.array_equal(pixels, UPRIGHT[orientation](whole))
+    assert pixels.flags.c_contiguous and pixels.flags.writeable and pixels.flags.owndata
+
+
+MEMORY = """
+import resource, sys
+from zcolor.files import read_image, write_image
+unit = 1 if sys.platform == "darwin" else 1024
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+before = peak()
+decoded = read_image(sys.argv[1])
+write_image(sys.argv[2], decoded.pixels, metadata=decoded.metadata)
+print((peak() - before) / decoded.pixels.shape[0] / decoded.pixels.shape[1])
+"""
+# A process starts with the peak of the one that started it, so that a small one goes between.
+FROM_A_SMALL_PROCESS = (
+    "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]], check=True)"
+)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "turned JPEG", "JPEG with a profile"])
+def test_memory_of_a_large_picture(kind: str, tmp_path: Path) -> None:
+    """Pillow's 4 bytes a pixel and ours of 3, and no further copy; 24 million pixels."""
+    path = tmp_path / ("in.png" if kind == "PNG" else "in.jpg")
+    options: dict[str, Any] = {"compress_level": 1} if kind == "PNG" else {}
+    if kind == "turned JPEG":
+        options["exif"] = oriented(6)
+    if kind == "JPEG with a profile":  # red and green change places
+        options["icc_profile"] = b"rXYZ".join(
+            part.replace(b"rXYZ", b"gXYZ") for part in srgb_profile().split(b"gXYZ")
+        )
+    Image.new("RGB", (6000, 4000), (90, 80, 70)).save(path, **options)
+    command = [sys.executable, "-c", FROM_A_SMALL_PROCESS, MEMORY, path, tmp_path / "out.jpg"]
+    run = subprocess.run(command, check=True, capture_output=True, text=True)
+    bytes_a_pixel = float(run.stdout)
+    assert 6 < bytes_a_pixel < 8.5
+
+
 # ------------------------------------------------------------------------------------- metadata
 
 
@@ -309,6 +371,19 @@ def huge_png(width: int, height: int) -> bytes:
     for name, data in ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0")), (b"IEND", b"")):
         PngImagePlugin.putchunk(stream, name, data)
     return stream.getvalue()
+
+
+def test_size_is_read_from_the_header(tmp_path: Path) -> None:
+    data = encoded(Image.fromarray(noise(9, 5, 3)), "PNG")
+    (tmp_path / "a.png").write_bytes(data)
+    for source in (tmp_path / "a.png", data, data[:60], io.BytesIO(data)):
+        assert image_size(source) == (5, 9)
+    with pytest.raises(ImageReadError, match="no image that can be read"):
+        image_size(b"not a picture")
+    with pytest.raises(ImageReadError, match="truncated or damaged"):
+        image_size(data[:20])
+    with pytest.raises(FileNotFoundError):
+        image_size(tmp_path / "b.png")
 
 
 def test_pixel_limit_is_judged_by_the_header() -> None:

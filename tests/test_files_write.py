@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 import zcolor.files
 from zcolor.files import Metadata, color_format, encode_image, format_for, read_image, write_image
 from zcolor.icc import srgb_profile
+from zcolor.writers import write_encoded
 
 
 def noise(*shape: int, dtype: str = "uint8") -> np.ndarray:
@@ -191,6 +193,35 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
         write_image(tmp_path / "other.xyz", noise(4, 4, 3))
     assert os.listdir(tmp_path) == ["photo.png"]
     assert path.read_bytes() == b"the old file"
+
+
+class _FullDisk(io.BytesIO):
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > 200:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "WEBP", "PPM"])
+def test_a_full_disk_is_no_fault_of_the_format(file_format: str, dtype: str) -> None:
+    pixels = noise(40, 40, 3, dtype=dtype)
+    with pytest.raises(OSError, match="No space left"):
+        write_encoded(_FullDisk(), pixels, file_format, icc=b"", metadata=Metadata(), quality=95)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF", "BMP", "JPEG2000"])
+def test_files_hold_what_encode_image_gives(file_format: str, tmp_path: Path) -> None:
+    pixels = noise(40, 50, 3)
+    write_image(tmp_path / "a", pixels, file_format=file_format, metadata=metadata(), quality=80)
+    expected = encode_image(pixels, file_format, metadata(), quality=80)
+    assert (tmp_path / "a").read_bytes() == expected
+
+
+def test_every_16_bit_level_is_rounded_to_8() -> None:
+    levels = np.arange(65536, dtype=np.uint16).reshape(256, 256, 1).repeat(3, axis=2)
+    decoded = read_image(encode_image(levels, "BMP")).pixels
+    assert np.array_equal(decoded, np.rint(levels / 257).astype(np.uint8))
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:

@@ -6,9 +6,12 @@ The pixels are decoded by `zcolor.readers`, converted to sRGB by `zcolor.icc`, e
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -30,7 +33,7 @@ from zcolor.readers import (
     load_pixels,
     open_source,
 )
-from zcolor.writers import ALPHA_FORMATS, COLOR_FORMATS, encode
+from zcolor.writers import ALPHA_FORMATS, COLOR_FORMATS, write_encoded
 
 UInt = npt.NDArray[np.uint8 | np.uint16]
 
@@ -53,7 +56,8 @@ class DecodedImage:
     """A picture as it came out of a file: upright, in sRGB."""
 
     pixels: UInt
-    """(h, w, c): c = 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha; alpha is straight."""
+    """(h, w, c): c = 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha; alpha is straight. An array
+    of its own, that may be written to."""
     format: str | None
     """Pillow's name of the format ("JPEG"), "PBM" and "PGM" told apart; None if from memory."""
     metadata: Metadata
@@ -94,6 +98,39 @@ def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
     >>> read_image(b"P5 2 1 255 \x00\xff").pixels.tolist()
     [[[0], [255]]]
     """
+    with _identified(source) as (image, name, stream):
+        return _decode(image, name, max_pixels, stream)
+
+
+def image_size(source: Source) -> tuple[int, int]:
+    r"""Read the size of a picture from the header of its file, without decoding it.
+
+    Parameters
+    ----------
+    source
+        As for `read_image`.
+
+    Returns
+    -------
+    (width, height) in pixels, as stored: before the EXIF orientation is applied.
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError, ImageReadError, TypeError
+        As for `read_image`, as far as the header tells.
+
+    Examples
+    --------
+    >>> image_size(b"P5 2 1 255 \x00\xff")
+    (2, 1)
+    """
+    with _identified(source) as (image, _, _):
+        return image.size
+
+
+@contextmanager
+def _identified(source: Source) -> Iterator[tuple[Image.Image, str, IO[bytes]]]:
+    """Open an image file, not yet decoded, with a name for messages and its stream."""
     with open_source(source) as (stream, name):
         try:
             image = identify(stream)
@@ -102,7 +139,7 @@ def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
                     f"{name} is no image that can be read; accepted are "
                     f"{', '.join(READABLE_FORMATS)}: convert it to one of these first"
                 )
-            return _decode(image, name, max_pixels, stream)
+            yield image, name, stream
         except ImageReadError:
             raise
         except _BROKEN as error:
@@ -153,13 +190,18 @@ def _decode(
 ) -> DecodedImage:
     check_header(image, name, max_pixels)
     pixels, space = load_pixels(image, name, stream)
-    n_color = {"GRAY": 1, "RGB": 3, "CMYK": 4}[space]
-    color = to_srgb(pixels[..., :n_color], image.info.get("icc_profile"), space=space)
-    if pixels.shape[2] > n_color:
-        color = np.concatenate((color, pixels[..., n_color:]), axis=2)
-    height, width = color.shape[:2]
+    height, width = pixels.shape[:2]
     metadata = read_metadata(image, width=width, height=height)
-    return DecodedImage(pixels=color, format=_format_of(image, stream), metadata=metadata)
+    file_format, profile = _format_of(image, stream), image.info.get("icc_profile")
+    if stream is not None:  # opened here: Pillow's copy goes before a profile asks for another
+        image.close()
+    n_color = {"GRAY": 1, "RGB": 3, "CMYK": 4}[space]
+    color = to_srgb(pixels[..., :n_color], profile, space=space)
+    if np.may_share_memory(color, pixels):  # nothing to convert
+        color = pixels
+    elif pixels.shape[2] > n_color:
+        color = np.concatenate((color, pixels[..., n_color:]), axis=2)
+    return DecodedImage(pixels=color, format=file_format, metadata=metadata)
 
 
 def _format_of(image: Image.Image, stream: IO[bytes] | None) -> str | None:
@@ -252,22 +294,23 @@ def encode_image(
     Raises
     ------
     ValueError
-        For what the format cannot hold (see `zcolor.writers.encode`).
+        For what the format cannot hold (see `zcolor.writers.write_encoded`).
 
     Examples
     --------
     >>> encode_image(np.zeros((1, 1, 3), np.uint8), "PNG")[1:4]
     b'PNG'
     """
-    metadata = metadata or Metadata()
-    return encode(
+    stream = io.BytesIO()
+    write_encoded(
+        stream,
         pixels,
         file_format,
         icc=srgb_profile(),
-        exif=metadata.exif,
-        dpi=metadata.dpi,
+        metadata=metadata or Metadata(),
         quality=quality,
     )
+    return stream.getvalue()
 
 
 def write_image(
@@ -300,6 +343,13 @@ def write_image(
         If the file cannot be written.
     """
     path = Path(path)
-    data = encode_image(pixels, file_format or format_for(path), metadata, quality=quality)
-    with whole_file(path) as temporary:
-        temporary.write_bytes(data)
+    file_format = file_format or format_for(path)
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        write_encoded(
+            stream,
+            pixels,
+            file_format,
+            icc=srgb_profile(),
+            metadata=metadata or Metadata(),
+            quality=quality,
+        )

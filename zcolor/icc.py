@@ -15,8 +15,10 @@ import functools
 import io
 import logging
 import struct
+from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms
@@ -29,8 +31,10 @@ _Float = npt.NDArray[np.float64]
 # A profile that moves no probe colour by more than this (of 255) is sRGB itself: converting would
 # add rounding and nothing else.
 _SRGB_TOLERANCE = 1
-# Pixels converted at once by the matrix path, which works in float64.
+# Pixels converted at once: Pillow holds each twice, 8 bytes; the matrix path works in float64.
 _CHUNK_PIXELS = 1 << 20
+# Profiles whose comparison with sRGB, about 3 ms, is remembered: those of one folder are alike.
+_KEPT_PROFILES = 16
 _TRC_TAGS = (b"rTRC", b"gTRC", b"bTRC")
 _COLORANTS = ("red_colorant", "green_colorant", "blue_colorant")
 
@@ -96,8 +100,28 @@ def to_srgb(pixels: UInt, profile: bytes | None, *, space: str) -> UInt:
         except (_UnusableProfileError, ImageCms.PyCMSError, OSError, struct.error) as error:
             logger.warning("colour profile not used, the picture is taken as sRGB: %s", error)
     if space == "CMYK":
-        return np.asarray(Image.fromarray(pixels, mode="CMYK").convert("RGB"))
+        return _by_rows(pixels, 3, _plain_cmyk, np.uint8)
     return pixels
+
+
+def _plain_cmyk(rows: UInt) -> UInt:
+    return np.asarray(Image.fromarray(rows, mode="CMYK").convert("RGB"))
+
+
+def _by_rows(
+    pixels: UInt,
+    n_channels: int,
+    convert: Callable[[UInt], UInt],
+    dtype: type[np.uint8 | np.uint16],
+) -> UInt:
+    """Convert `_CHUNK_PIXELS` or so at a time, to another number of channels."""
+    height, width = pixels.shape[:2]
+    out: UInt = np.empty((height, width, n_channels), dtype)
+    n_rows = max(1, _CHUNK_PIXELS // width)
+    for top in range(0, height, n_rows):
+        rows = slice(top, top + n_rows)
+        out[rows] = convert(np.ascontiguousarray(pixels[rows]))
+    return out
 
 
 def _convert(pixels: UInt, profile: bytes, space: str) -> UInt:
@@ -109,7 +133,7 @@ def _convert(pixels: UInt, profile: bytes, space: str) -> UInt:
         pixels, space = np.repeat(pixels, 3, axis=2), "RGB"
     if expects != space:
         raise _UnusableProfileError(f"it describes {expects}, but the picture is {space}")
-    if space == "RGB" and _is_srgb(parsed):
+    if space == "RGB" and _is_srgb(profile):
         return pixels
     if pixels.dtype == np.uint8:
         return _littlecms(pixels, parsed, space)
@@ -117,7 +141,7 @@ def _convert(pixels: UInt, profile: bytes, space: str) -> UInt:
     if all(tag in tags for tag in _TRC_TAGS):
         return _convert_matrix(pixels, parsed, [_curve(tags[tag]) for tag in _TRC_TAGS])
     logger.warning("a table-based colour profile was applied at 8 bits to a 16-bit picture")
-    narrow = np.rint(pixels / np.float32(257)).astype(np.uint8)
+    narrow = cv2.convertScaleAbs(pixels, alpha=1 / 257).astype(np.uint8, copy=False)
     return _littlecms(narrow, parsed, space).astype(np.uint16) * np.uint16(257)
 
 
@@ -130,17 +154,22 @@ def _littlecms(pixels: UInt, profile: ImageCms.ImageCmsProfile, space: str) -> U
         renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
         flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
     )
-    image = Image.fromarray(np.ascontiguousarray(pixels), mode=space)
-    converted = ImageCms.applyTransform(image, transform)
-    if converted is None:
-        raise _UnusableProfileError("LittleCMS gave no picture")
-    return np.asarray(converted)
+
+    def convert(rows: UInt) -> UInt:
+        converted = ImageCms.applyTransform(Image.fromarray(rows, mode=space), transform)
+        if converted is None:
+            raise _UnusableProfileError("LittleCMS gave no picture")
+        return np.asarray(converted)
+
+    return _by_rows(pixels, 3, convert, np.uint8)
 
 
-def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
+@functools.lru_cache(maxsize=_KEPT_PROFILES)
+def _is_srgb(profile: bytes) -> bool:
+    parsed = ImageCms.getOpenProfile(io.BytesIO(profile))
     levels = np.linspace(0, 255, 18).astype(np.uint8)
     probe = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
-    moved = np.abs(_littlecms(probe, profile, "RGB").astype(int) - probe)
+    moved = np.abs(_littlecms(probe, parsed, "RGB").astype(int) - probe)
     return int(moved.max()) <= _SRGB_TOLERANCE
 
 
@@ -212,8 +241,8 @@ def _convert_grey(pixels: UInt, profile: bytes) -> UInt:
     probe = _encode_srgb(linear[:: 65535 // 255], 255)
     if np.abs(probe.astype(int) - np.arange(256)).max() <= _SRGB_TOLERANCE:
         return pixels
-    levels: UInt = _encode_srgb(linear[:: 65535 // top], top)[pixels]
-    return levels
+    levels = _encode_srgb(linear[:: 65535 // top], top)
+    return _by_rows(pixels, 1, lambda rows: levels[rows], levels.dtype.type)
 
 
 def _matrix(profile: Any) -> _Float:
@@ -234,10 +263,9 @@ def _matrix(profile: Any) -> _Float:
 def _convert_matrix(pixels: UInt, parsed: ImageCms.ImageCmsProfile, curves: list[_Float]) -> UInt:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     matrix = np.linalg.solve(_matrix(srgb.profile), _matrix(parsed.profile))
-    flat = pixels.reshape(-1, 3)
-    out = np.empty(flat.shape, np.uint16)
-    for start in range(0, len(flat), _CHUNK_PIXELS):
-        part = flat[start : start + _CHUNK_PIXELS]
-        linear = np.stack([curve[part[:, i]] for i, curve in enumerate(curves)], axis=1)
-        out[start : start + _CHUNK_PIXELS] = _encode_srgb(linear @ matrix.T, 65535)
-    return out.reshape(pixels.shape)
+
+    def convert(rows: UInt) -> UInt:
+        linear = np.stack([curve[rows[..., i]] for i, curve in enumerate(curves)], axis=-1)
+        return _encode_srgb(linear @ matrix.T, 65535)
+
+    return _by_rows(pixels, 3, convert, np.uint16)

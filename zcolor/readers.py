@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 # What Pillow raises on EXIF that is damaged.
 _BROKEN_EXIF = (SyntaxError, ValueError, LookupError, TypeError, OverflowError, struct.error)
 _ORIENTATION_TAG = ExifTags.Base.Orientation
+# Pixels that are copied out of Pillow at a time: 4 MB of its own.
+_STRIP_PIXELS = 1 << 20
 _GREY_MODES = ("1", "L", "LA", "La")
 # Modes that become RGB (or RGBA) by Pillow's own conversion.
 _CONVERTED_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "YCbCr")
@@ -189,6 +191,7 @@ def load_pixels(image: Image.Image, name: str, stream: IO[bytes] | None) -> tupl
     -------
     pixels
         (h, w, c), uint8 or uint16: the channels of the space, then straight alpha if there is any.
+        A contiguous array of its own, that may be written to.
     space
         "GRAY", "RGB" or "CMYK".
 
@@ -206,14 +209,14 @@ def load_pixels(image: Image.Image, name: str, stream: IO[bytes] | None) -> tupl
     deep = stream is not None and _is_deep_color(image)
     white_is_zero = _white_is_zero(image)
     image.load()  # finds out whether the file is whole, also where OpenCV then decodes it
-    if stream is not None and deep:
-        pixels, space = _decode_deep_color(image, stream), "RGB"
-    else:
-        pixels, space = _pixels_of(image, name)
-        if white_is_zero and pixels.dtype == np.uint16:  # Pillow sees to it at 8 bits only
-            pixels[..., :1] = 65535 - pixels[..., :1]
     # Both decoders turn a TIFF upright themselves, and Pillow then forgets its orientation.
-    return _upright(pixels, _orientation(image)), space
+    orientation = _orientation(image)
+    if stream is not None and deep:
+        return _decode_deep_color(image, stream, orientation), "RGB"
+    pixels, space = _pixels_of(image, name, orientation)
+    if white_is_zero and pixels.dtype == np.uint16:  # Pillow sees to it at 8 bits only
+        np.subtract(65535, pixels[..., :1], out=pixels[..., :1])
+    return pixels, space
 
 
 def _white_is_zero(image: Image.Image) -> bool:
@@ -241,8 +244,8 @@ def _is_deep_color(image: Image.Image) -> bool:
     return False
 
 
-def _decode_deep_color(image: Image.Image, stream: IO[bytes]) -> UInt:
-    """Decode 16-bit colour as it is stored: (h, w, 3 or 4), RGB order, straight alpha."""
+def _decode_deep_color(image: Image.Image, stream: IO[bytes], orientation: int) -> UInt:
+    """Decode 16-bit colour: (h, w, 3 or 4), upright, RGB order, straight alpha."""
     stream.seek(0)
     decoded = cv2.imdecode(np.frombuffer(stream.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3:
@@ -250,7 +253,9 @@ def _decode_deep_color(image: Image.Image, stream: IO[bytes]) -> UInt:
             f"this kind of 16-bit {image.format} cannot be decoded; save it as a plain 16-bit "
             "PNG or TIFF, or with 8 bits"
         )
-    pixels = decoded[..., [2, 1, 0, 3][: decoded.shape[2]]].astype(np.uint16)
+    pixels, stored = _room(decoded.shape, np.uint16, orientation)
+    for i, channel in enumerate((2, 1, 0, 3)[: decoded.shape[2]]):
+        stored[..., i] = decoded[..., channel]
     if isinstance(image, TiffImagePlugin.TiffImageFile) and pixels.shape[2] == 4:
         extra = image.tag_v2.get(TiffImagePlugin.EXTRASAMPLES, (0,))
         if extra[0] == 1:  # TIFF 6.0: colour was multiplied by alpha
@@ -259,36 +264,67 @@ def _decode_deep_color(image: Image.Image, stream: IO[bytes]) -> UInt:
     return pixels
 
 
-def _pixels_of(image: Image.Image, name: str) -> tuple[UInt, str]:
-    """Give the loaded pixels (h, w, c) and their colour space: "GRAY", "RGB" or "CMYK"."""
+def _pixels_of(image: Image.Image, name: str, orientation: int) -> tuple[UInt, str]:
+    """Give the loaded pixels (h, w, c), upright, and their space: "GRAY", "RGB" or "CMYK"."""
     mode = image.mode
     if mode.startswith("I;16") or (mode == "I" and image.format == "PPM"):
         # Pillow widens 16-bit PGM to 32-bit integers.
-        grey = np.asarray(image).astype(np.uint16)[..., None]
+        grey = _copied(image, mode, 1, np.uint16, orientation)
         transparent = image.info.get("transparency")
         if isinstance(transparent, int):
             alpha = np.where(grey == transparent, 0, 65535).astype(np.uint16)
             grey = np.concatenate((grey, alpha), axis=2)
         return grey, "GRAY"
     if mode == "CMYK":
-        return np.asarray(image), "CMYK"
-    if mode in _GREY_MODES:
-        pixels = np.asarray(image.convert("LA" if image.has_transparency_data else "L"))
-        return pixels.reshape(image.height, image.width, -1), "GRAY"
-    if mode in _CONVERTED_MODES:
-        return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB")), "RGB"
-    raise ImageReadError(
-        f"{name} has pixels of Pillow's mode {mode}; accepted are 8 and 16 bits per channel in "
-        "grey, RGB, palette and CMYK: save it as one of these"
-    )
+        target, space = mode, "CMYK"
+    elif mode in _GREY_MODES:
+        target, space = "LA" if image.has_transparency_data else "L", "GRAY"
+    elif mode in _CONVERTED_MODES:
+        target, space = "RGBA" if image.has_transparency_data else "RGB", "RGB"
+    else:
+        raise ImageReadError(
+            f"{name} has pixels of Pillow's mode {mode}; accepted are 8 and 16 bits per channel "
+            "in grey, RGB, palette and CMYK: save it as one of these"
+        )
+    return _copied(image, target, len(target), np.uint8, orientation), space
 
 
-def _upright(pixels: UInt, orientation: int) -> UInt:
-    """Undo an EXIF orientation (EXIF 2.32, tag 274; values outside 2..8 mean upright)."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.transpose(1, 0, 2)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
+def _copied(
+    image: Image.Image,
+    mode: str,
+    n_channels: int,
+    dtype: type[np.uint8 | np.uint16],
+    orientation: int,
+) -> UInt:
+    """Copy a loaded image out of Pillow, in another mode and upright: (h, w, n_channels).
+
+    In strips: converted and copied as a whole, RGB would take 14 bytes a pixel, not 7.
+    """
+    width, height = image.size
+    pixels, stored = _room((height, width, n_channels), dtype, orientation)
+    n_rows = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, n_rows):
+        bottom = min(top + n_rows, height)
+        strip = image if n_rows >= height else image.crop((0, top, width, bottom))
+        if strip.mode != mode:
+            strip = strip.convert(mode)
+        stored[top:bottom] = np.asarray(strip).reshape(-1, width, n_channels)
     return pixels
+
+
+def _room(
+    shape: tuple[int, ...], dtype: type[np.uint8 | np.uint16], orientation: int
+) -> tuple[UInt, UInt]:
+    """Make an array for an upright picture, and a view of it (`shape`) that lies as the file does.
+
+    EXIF 2.32, tag 274; values outside 2..8 mean upright.
+    """
+    height, width, n_channels = shape
+    turned = orientation in (5, 6, 7, 8)
+    upright: UInt = np.empty((width, height, n_channels) if turned else shape, dtype)
+    stored = upright
+    if orientation in (2, 3, 6, 7):
+        stored = stored[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        stored = stored[::-1]
+    return upright, stored.transpose(1, 0, 2) if turned else stored

@@ -1,4 +1,4 @@
-"""Pixels to the bytes of an image file.
+"""Pixels to an image file: the bytes go straight to where they are to be.
 
 Pillow writes 8 bits per channel. It has no 16-bit colour, so 16-bit PNG is encoded by OpenCV and
 gets its metadata here, and TIFF of both depths is laid out here with Pillow's own directory
@@ -7,16 +7,17 @@ writer, which keeps nested EXIF.
 
 from __future__ import annotations
 
-import io
 import logging
 import struct
 import zlib
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
+
+from zcolor.metadata import Metadata
 
 logger = logging.getLogger(__name__)
 
@@ -41,56 +42,65 @@ _METRES_PER_INCH = 0.0254
 _EXIF_PREFIX = b"Exif\0\0"
 
 
-def encode(
+def write_encoded(
+    stream: IO[bytes],
     pixels: UInt,
     file_format: str,
     *,
     icc: bytes,
-    exif: bytes | None = None,
-    dpi: tuple[float, float] | None = None,
+    metadata: Metadata,
     quality: int = 95,
-) -> bytes:
+) -> None:
     r"""Encode a colour picture. PNG and TIFF hold 16 bits, other formats get them rounded to 8.
+
+    Beside the pixels this takes 4 bytes a pixel, for Pillow's copy of them.
 
     Parameters
     ----------
+    stream
+        Where the file goes: an empty, seekable binary stream.
     pixels
         (h, w, 3) RGB or (h, w, 4) RGB and straight alpha, uint8 or uint16.
     file_format
         One of `COLOR_FORMATS`.
     icc
         The colour profile of the pixels; formats without a place for it are written without.
-    exif, dpi
-        EXIF block and dots per inch, kept by the formats that can.
+    metadata
+        EXIF and resolution, kept by the formats that can.
     quality
         Of JPEG, WebP and AVIF: 1 to 100.
-
-    Returns
-    -------
-    The bytes of the file.
 
     Raises
     ------
     ValueError
         For another format, shape, dtype or quality, for alpha in a format without it, and for a
         size that the format cannot hold.
+    OSError
+        If the stream cannot be written, as on a full disk.
 
     Examples
     --------
-    >>> encode(np.zeros((1, 1, 3), np.uint8), "PPM", icc=b"")
+    >>> import io
+    >>> stream = io.BytesIO()
+    >>> pixels = np.zeros((1, 1, 3), np.uint8)
+    >>> write_encoded(stream, pixels, "PPM", icc=b"", metadata=Metadata())
+    >>> stream.getvalue()
     b'P6\n1 1\n255\n\x00\x00\x00'
     """
     _check(pixels, file_format, quality)
     if pixels.dtype == np.uint16 and file_format not in _SIXTEEN_BIT_FORMATS:
         logger.info("%s holds 8 bits per channel: 16 bits were rounded", file_format)
-        pixels = np.rint(pixels / np.float32(257)).astype(np.uint8)
+        pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257).astype(np.uint8, copy=False)
     try:
         if file_format == "TIFF":
-            return _encode_tiff(pixels, icc, exif, dpi)
-        if pixels.dtype == np.uint16:
-            return _encode_deep_png(pixels, icc, exif, dpi)
-        return _encode_pillow(pixels, file_format, icc, exif, dpi, quality)
+            _write_tiff(stream, pixels, icc, metadata)
+        elif pixels.dtype == np.uint16:
+            _write_deep_png(stream, pixels, icc, metadata)
+        else:
+            _write_pillow(stream, pixels, file_format, icc, metadata, quality)
     except (OSError, ValueError, struct.error, cv2.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the system's: the disk is full, say; those of encoders have no number
         height, width = pixels.shape[:2]
         raise ValueError(
             f"{file_format} cannot hold this {width} x {height} picture with its metadata "
@@ -121,20 +131,20 @@ def _check(pixels: UInt, file_format: str, quality: int) -> None:
         raise ValueError(f"quality must lie in 1 to 100, got {quality}")
 
 
-def _encode_pillow(
+def _write_pillow(
+    stream: IO[bytes],
     pixels: UInt,
     file_format: str,
     icc: bytes,
-    exif: bytes | None,
-    dpi: tuple[float, float] | None,
+    metadata: Metadata,
     quality: int,
-) -> bytes:
+) -> None:
     # Pillow's writers read the options that they know and pass over the rest.
     options: dict[str, Any] = {"icc_profile": icc}
-    if exif is not None:
-        options["exif"] = exif
-    if dpi is not None:
-        options["dpi"] = dpi
+    if metadata.exif is not None:
+        options["exif"] = metadata.exif
+    if metadata.dpi is not None:
+        options["dpi"] = metadata.dpi
     if file_format in ("JPEG", "WEBP", "AVIF"):
         options["quality"] = quality
     if file_format in _FULL_SAMPLING:
@@ -142,33 +152,25 @@ def _encode_pillow(
     if file_format == "WEBP":
         # Colour under full transparency is part of the picture.
         options["exact"] = True
-    stream = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(stream, file_format, **options)
-    return stream.getvalue()
 
 
-def _encode_deep_png(
-    pixels: UInt, icc: bytes, exif: bytes | None, dpi: tuple[float, float] | None
-) -> bytes:
+def _write_deep_png(stream: IO[bytes], pixels: UInt, icc: bytes, metadata: Metadata) -> None:
     """OpenCV's PNG with the chunks iCCP, pHYs and eXIf put in (PNG, third edition, section 11)."""
-    bgr = np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])
-    encoded = cv2.imencode(".png", bgr)[1].tobytes()
-    stream = io.BytesIO()
+    to_bgr = cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
+    encoded = cv2.imencode(".png", cv2.cvtColor(pixels, to_bgr))[1].data
     stream.write(encoded[:_PNG_HEADER_BYTES])
     # Name, zero, compression method 0.
     PngImagePlugin.putchunk(stream, b"iCCP", b"sRGB\0\0" + zlib.compress(icc))
-    if dpi is not None:
-        x, y = (round(value / _METRES_PER_INCH) for value in dpi)
+    if metadata.dpi is not None:
+        x, y = (round(value / _METRES_PER_INCH) for value in metadata.dpi)
         PngImagePlugin.putchunk(stream, b"pHYs", struct.pack(">IIB", x, y, 1))
-    if exif is not None:
-        PngImagePlugin.putchunk(stream, b"eXIf", exif.removeprefix(_EXIF_PREFIX))
+    if metadata.exif is not None:
+        PngImagePlugin.putchunk(stream, b"eXIf", metadata.exif.removeprefix(_EXIF_PREFIX))
     stream.write(encoded[_PNG_HEADER_BYTES:])
-    return stream.getvalue()
 
 
-def _encode_tiff(
-    pixels: UInt, icc: bytes, exif: bytes | None, dpi: tuple[float, float] | None
-) -> bytes:
+def _write_tiff(stream: IO[bytes], pixels: UInt, icc: bytes, metadata: Metadata) -> None:
     """Lay out a little-endian baseline TIFF: header, directory, strips (TIFF 6.0, section 2)."""
     height, width, n_channels = pixels.shape
     little_endian = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("<"))
@@ -179,16 +181,17 @@ def _encode_tiff(
     ]
     sizes = [len(strip) for strip in strips]
     directory = TiffImagePlugin.ImageFileDirectory_v2()
-    if exif is not None:
+    if metadata.exif is not None:
         source = Image.Exif()
-        source.load(exif)
+        source.load(metadata.exif)
         for tag in source:
             entries = dict(source.get_ifd(tag))
             if ExifTags.IFD.Interop in entries:
                 entries[ExifTags.IFD.Interop] = dict(source.get_ifd(ExifTags.IFD.Interop))
             directory[tag] = entries or source[tag]
-    if dpi is not None:
-        directory[TiffImagePlugin.X_RESOLUTION], directory[TiffImagePlugin.Y_RESOLUTION] = dpi
+    if metadata.dpi is not None:
+        x, y = metadata.dpi
+        directory[TiffImagePlugin.X_RESOLUTION], directory[TiffImagePlugin.Y_RESOLUTION] = x, y
         directory[TiffImagePlugin.RESOLUTION_UNIT] = 2  # inches
     directory[TiffImagePlugin.IMAGEWIDTH] = width
     directory[TiffImagePlugin.IMAGELENGTH] = height
@@ -204,7 +207,5 @@ def _encode_tiff(
     directory[TiffImagePlugin.ICCPROFILE] = icc
     if n_channels == 4:
         directory[TiffImagePlugin.EXTRASAMPLES] = 2  # straight alpha
-    stream = io.BytesIO()
     directory.save(stream)
     stream.writelines(strips)
-    return stream.getvalue()

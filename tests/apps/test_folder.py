@@ -1,9 +1,14 @@
+import functools
 import logging
 import os
+import signal
+import threading
+import time
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from zcolor.apps import folder
@@ -212,11 +217,140 @@ def test_interrupt_says_what_is_done(color, album, tmp_path, monkeypatch):
         write(path, *args, **options)
 
     monkeypatch.setattr(folder, "write_image", interrupted)
-    report = color(album, out=tmp_path / "out")
+    report = color(album, out=tmp_path / "out", jobs=1)
     assert report.interrupted
     assert report.waiting == 2
     assert report.done == (tmp_path / "out" / "a.jpg",)
     assert tree(tmp_path / "out") == ["a.jpg"]
+
+
+# ---- side by side --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def one_core():
+    """The same sums however many photos share the cores, so that files can be compared."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_core")
+def test_side_by_side_is_as_one_after_the_other(color, tmp_path):
+    """Good, bad, transparent and existing pictures, and several that ask for one name."""
+    source = tmp_path / "in"
+    source.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        grey = rng.integers(0, 256, (20 + 7 * i, 60 - 5 * i), dtype=np.uint8)
+        Image.fromarray(grey).save(source / f"{i}.{('jpg', 'png', 'tif', 'pgm')[i % 4]}")
+    Image.new("L", (30, 30), 9).save(source / "1.pgm")  # like 1.png, once it is coloured
+    Image.new("LA", (20, 20), (90, 30)).save(source / "a.png")
+    (source / "a.bmp").write_bytes((source / "a.png").read_bytes())  # becomes a.png: taken first
+    (source / "3.bmp").write_bytes(b"not a picture")
+    (source / "4.png").write_bytes((source / "1.png").read_bytes()[:60])
+    reports, files = [], []
+    for jobs in (1, 4):
+        out = tmp_path / "out"
+        (out / "in").mkdir(parents=True)
+        (out / "in" / "6.tif").write_bytes(b"mine")
+        report = color(source, source / "0.jpg", source / "0.jpg", out=out, jobs=jobs)
+        reports.append(report)
+        files.append({path: path.read_bytes() for path in out.rglob("*") if path.is_file()})
+        out.rename(tmp_path / f"out-{jobs}")
+    assert reports[0] == reports[1]
+    assert files[0] == files[1]
+    report = reports[0]
+    assert len(report.done) == 9
+    assert [path.name for path, _ in report.skipped] == ["6.tif"]
+    assert len(report.failed) == 5
+    # A source named twice, or two that ask for one name: the first one has it.
+    assert [path.name for path, reason in report.failed if "has just been made" in reason] == [
+        "1.png",
+        "a.png",
+        "0.jpg",
+    ]
+
+
+def test_the_report_keeps_the_order_of_the_pictures(color, tmp_path, monkeypatch):
+    """The first picture is the last to be finished."""
+    names = [f"{i}.png" for i in range(6)]
+    for name in names:
+        Image.new("L", (16, 16), 99).save(tmp_path / name)
+    read, others = folder.read_photo, threading.Semaphore(0)
+
+    def late(path, **options):
+        if path.name == "0.png":
+            for _ in names[1:]:
+                assert others.acquire(timeout=30)
+        photo = read(path, **options)
+        others.release()
+        return photo
+
+    monkeypatch.setattr(folder, "read_photo", late)
+    report = color(tmp_path, out=tmp_path / "out", jobs=2)
+    assert [path.name for path in report.done] == names
+
+
+def test_pixels_in_flight_are_bounded(color, tmp_path, monkeypatch):
+    for i, side in enumerate([16, 40, 16, 16, 24, 100, 16, 24, 16]):
+        Image.new("L", (side, side), 99).save(tmp_path / f"{i}.png")
+    room = 4 * 400
+    monkeypatch.setattr(
+        folder, "Lanes", functools.partial(folder.Lanes, pixels_per_thread=room // 4)
+    )
+    read, write = folder.read_photo, folder.write_image
+    lock, held, most = threading.Lock(), [], []
+
+    def counted_read(path, **options):
+        photo = read(path, **options)
+        with lock:
+            held.append(photo.width * photo.height)
+            most.append(list(held))
+        return photo
+
+    def counted_write(path, pixels, **options):
+        write(path, pixels, **options)
+        with lock:
+            held.remove(pixels.shape[0] * pixels.shape[1])
+
+    monkeypatch.setattr(folder, "read_photo", counted_read)
+    monkeypatch.setattr(folder, "write_image", counted_write)
+    report = color(tmp_path, out=tmp_path / "out", jobs=4)
+    assert len(report.done) == 9
+    assert all(len(pixels) == 1 or sum(pixels) <= room for pixels in most)
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_ctrl_c_leaves_whole_files_and_counts_the_rest(color, tmp_path, monkeypatch, jobs):
+    n = 30
+    for i in range(n):
+        Image.new("L", (24, 24), 5 * i).save(tmp_path / f"{i:02d}.png")
+    (tmp_path / "00.png").write_bytes(b"not a picture")
+    write, written = folder.write_image, []
+
+    def slow_write(path, *args, **options):
+        write(path, *args, **options)
+        written.append(path)
+        if len(written) == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.02)
+
+    monkeypatch.setattr(folder, "write_image", slow_write)
+    report = color(tmp_path, out=tmp_path / "out", jobs=jobs)
+    assert report.interrupted
+    assert [path.name for path, _ in report.failed] == ["00.png"]
+    assert len(report.done) + report.waiting == n - 1
+    # Those under way when it came may still end, or stop between their steps.
+    assert 4 <= len(report.done) <= 5 + jobs
+    assert tree(tmp_path / "out") == sorted(path.name for path in written)  # no half files
+    for path in report.done:
+        with Image.open(path) as image:
+            image.load()
+    rest = color(tmp_path, out=tmp_path / "out", jobs=jobs)
+    assert len(rest.done) + len(rest.skipped) == n - 1
+    assert not rest.interrupted
 
 
 def test_folder_that_cannot_be_opened(color, album, monkeypatch):
@@ -242,6 +376,7 @@ def test_folder_without_pictures(color, tmp_path):
     ("options", "message"),
     [
         ({"quality": 0}, "quality must lie in 1..100, got 0"),
+        ({"jobs": -1}, r"jobs must be 0 \(one per core\) or more, got -1"),
         ({"device": "gpu"}, "unknown device"),
         ({"out": "new.doc"}, "cannot write colour to 'new.doc'"),
     ],
