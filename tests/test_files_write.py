@@ -201,6 +201,10 @@ class _FullDisk(io.BytesIO):
             raise OSError(errno.ENOSPC, "No space left on device")
         return super().write(data)
 
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "WEBP", "PPM"])

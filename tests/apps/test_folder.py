@@ -324,7 +324,7 @@ def test_pixels_in_flight_are_bounded(color, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_ctrl_c_leaves_whole_files_and_counts_the_rest(color, tmp_path, monkeypatch, jobs):
-    n = 30
+    n = 16
     for i in range(n):
         Image.new("L", (24, 24), 5 * i).save(tmp_path / f"{i:02d}.png")
     (tmp_path / "00.png").write_bytes(b"not a picture")

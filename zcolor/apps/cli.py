@@ -121,6 +121,7 @@ def _colorize(command: Colorize) -> int:
         device=command.device,
         quality=command.quality,
         max_pixels=command.max_pixels,
+        jobs=command.jobs,
     )
     for path in report.done:
         print(path)

@@ -37,6 +37,8 @@ class Colorize:
     """Larger pictures are refused."""
     overwrite: bool = False
     """Replace results that exist; originals are never replaced."""
+    jobs: int = 0
+    """Photos at a time; 0 takes one per core."""
     device: Device = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
 

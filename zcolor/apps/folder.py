@@ -215,7 +215,9 @@ class _Worker:
         self.lanes.check()
         ab = self.colorizer.predict_ab(photo, settings)
         self.lanes.check()
-        pixels = photo.render(ab, upsample=settings.upsample, saturation=settings.saturation)
+        pixels = photo.render(
+            ab, upsample=settings.upsample, saturation=settings.saturation, in_place=True
+        )
         return target, pixels, photo.metadata
 
     def _check_free(self, source: Path, target: Path) -> None:
