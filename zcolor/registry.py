@@ -165,7 +165,9 @@ def load_model(
             f"{path} does not fit its own header ({' '.join(str(error).split())}); it comes from "
             "another version of zcolor or was changed: train or download it again"
         ) from error
-    return net.to(device).eval()
+    # The layout in which convolutions are fastest, on CPUs and GPUs.
+    placed: ColorNet = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return placed.eval()
 
 
 def save_model(
