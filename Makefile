@@ -34,7 +34,7 @@ format: $(VENV)/.stamp-dev ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/.stamp-dev ## the benchmarks
+bench: $(VENV)/.stamp-dev ## measure speed and memory against the usual path
 	$(BIN)/python -m benchmarks
 
 clean: ## remove .venv and the caches

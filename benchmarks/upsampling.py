@@ -87,7 +87,7 @@ def print_seconds() -> None:
     """Print what joining 32x32 ab to grey pictures costs; the machine's noise only adds to it."""
     print(f"\njoin_ab, {torch.get_num_threads()} threads, least of {RUNS} interleaved runs")
     ab = torch.rand(1, 2, 32, 32, generator=torch.Generator().manual_seed(0)) * 20
-    tile = data.camera()
+    tile = data.camera()  # type: ignore[no-untyped-call]
     for height, width in TIMED_SHAPES:
         pixels = cv2.resize(tile, (width, height))[None, :, :, None]
         seconds: dict[str, list[float]] = {method: [] for method in UPSAMPLE_METHODS}

@@ -15,7 +15,8 @@ import tifffile
 from PIL import Image
 
 import zcolor.files
-from zcolor.files import Metadata, color_format, encode_image, format_for, read_image, write_image
+from zcolor.files import Metadata, encode_image, read_image, write_image
+from zcolor.formats import color_format, format_for
 from zcolor.icc import srgb_profile
 from zcolor.writers import write_encoded
 

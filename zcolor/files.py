@@ -22,6 +22,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from zcolor.atomic import whole_file
+from zcolor.formats import format_for
 from zcolor.icc import srgb_profile, to_srgb
 from zcolor.metadata import Metadata, read_metadata
 from zcolor.readers import (
@@ -33,7 +34,7 @@ from zcolor.readers import (
     load_pixels,
     open_source,
 )
-from zcolor.writers import ALPHA_FORMATS, COLOR_FORMATS, write_encoded
+from zcolor.writers import write_encoded
 
 UInt = npt.NDArray[np.uint8 | np.uint16]
 
@@ -211,63 +212,6 @@ def _format_of(image: Image.Image, stream: IO[bytes] | None) -> str | None:
         stream.seek(0)
         return _NETPBM.get(stream.read(2), "PPM")
     return "JPEG" if image.format == "MPO" else image.format
-
-
-def color_format(file_format: str | None, *, alpha: bool = False) -> str:
-    """Name the format for the coloured version of a file: its own where that can hold colour.
-
-    Parameters
-    ----------
-    file_format
-        The format that was read (`DecodedImage.format`), or None.
-    alpha
-        Whether the format has to hold transparency too.
-
-    Returns
-    -------
-    One of `COLOR_FORMATS`; "PNG" for the others (PBM, PGM, XBM, PCX), for None, and for those that
-    cannot hold the transparency asked for.
-
-    Examples
-    --------
-    >>> color_format("JPEG"), color_format("PGM")
-    ('JPEG', 'PNG')
-    """
-    holders = ALPHA_FORMATS if alpha else COLOR_FORMATS
-    return file_format if file_format is not None and file_format in holders else "PNG"
-
-
-def format_for(path: str | os.PathLike[str]) -> str:
-    """Tell the format that the ending of a file name asks for.
-
-    Parameters
-    ----------
-    path
-        A file name; the file need not exist.
-
-    Returns
-    -------
-    One of `COLOR_FORMATS`.
-
-    Raises
-    ------
-    ValueError
-        If the ending names no format, or one that cannot hold colour.
-
-    Examples
-    --------
-    >>> format_for("photo.jpg"), format_for("PHOTO.TIF")
-    ('JPEG', 'TIFF')
-    """
-    suffix = Path(path).suffix.lower()
-    Image.init()
-    found = Image.registered_extensions().get(suffix)
-    if found not in COLOR_FORMATS or suffix in (".pbm", ".pgm", ".pfm"):
-        raise ValueError(
-            f"cannot write colour to {os.fspath(path)!r}: its ending {suffix!r} names none of "
-            f"{', '.join(COLOR_FORMATS)}; end the name in .png, .jpg or .tif, for example"
-        )
-    return found
 
 
 def encode_image(

@@ -33,11 +33,11 @@ from zcolor.arrays import AnyArray, batch_of_array, batch_of_tensor
 from zcolor.files import (
     MAX_PIXELS,
     DecodedImage,
-    color_format,
     encode_image,
     from_pil,
     read_image,
 )
+from zcolor.formats import color_format
 from zcolor.icc import srgb_profile
 from zcolor.metadata import Metadata
 from zcolor.render import join_ab, resized_lightness

@@ -17,17 +17,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
+from zcolor.formats import ALPHA_FORMATS, COLOR_FORMATS
 from zcolor.metadata import Metadata
 
 logger = logging.getLogger(__name__)
 
 UInt = npt.NDArray[np.uint8 | np.uint16]
-
-COLOR_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "JPEG2000", "BMP", "GIF", "PPM", "TGA")
-"""Formats that a coloured picture can be written in (Pillow's names)."""
-
-ALPHA_FORMATS = ("PNG", "TIFF", "WEBP", "AVIF", "JPEG2000", "GIF", "TGA")
-"""Those of them that hold transparency too."""
 
 _SIXTEEN_BIT_FORMATS = ("PNG", "TIFF")
 # Fully sampled colour: halving it, their default, blurs the very thing that was added.

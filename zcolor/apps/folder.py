@@ -14,7 +14,8 @@ from tqdm import tqdm
 from zcolor.apps.pipeline import Lanes
 from zcolor.arrays import AnyArray
 from zcolor.colorizer import Colorizer
-from zcolor.files import MAX_PIXELS, color_format, format_for, image_size, write_image
+from zcolor.files import MAX_PIXELS, image_size, write_image
+from zcolor.formats import color_format, format_for
 from zcolor.metadata import Metadata
 from zcolor.photo import read_photo
 from zcolor.readers import ImageReadError
