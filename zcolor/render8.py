@@ -62,15 +62,14 @@ def join_8bit(pixels: UInt8, ab: GuidedAb | Tensor, out: UInt8) -> None:
     """
     n, height, width, n_channels = pixels.shape
     n_rows = max(1, _STRIP_PIXELS // width)
+    wide = [_wide(part, width) for part in (ab if isinstance(ab, Tensor) else ab.planes)]
 
     def join(photo: int, start: int) -> None:
         rows = (start, min(start + n_rows, height))
         strip = pixels[photo, slice(*rows), :, : 1 if n_channels < 3 else 3]
         lightness = lightness_8bit(np.ascontiguousarray(strip))
-        full_ab = _full_ab(ab, photo, lightness, height, rows)
-        lab = np.empty((*lightness.shape, 3), np.float32)
-        cv2.mixChannels([lightness, full_ab], [lab], [0, 0, 1, 1, 2, 2])
-        rgb = _in_gamut_rgb(lab)
+        full_ab = _full_ab(wide[photo], lightness, height, rows)
+        rgb = _in_gamut_rgb(np.asarray(cv2.merge((lightness, *full_ab)), np.float32))
         out[photo, slice(*rows)] = cv2.convertScaleAbs(rgb, alpha=255).reshape(rgb.shape)
 
     strips = [(photo, start) for photo in range(n) for start in range(0, height, n_rows)]
@@ -117,27 +116,34 @@ def _linear_table() -> Floats:
     return table
 
 
+def _wide(planes: Tensor, width: int) -> Floats:
+    """Bring (c, h', w') planes to full width, bilinearly: (c, h', width)."""
+    size = (width, planes.shape[1])
+    resized = [cv2.resize(p, size, interpolation=cv2.INTER_LINEAR) for p in planes.numpy()]
+    return np.asarray(resized, np.float32)
+
+
 def _full_ab(
-    ab: GuidedAb | Tensor, photo: int, lightness: Floats, height: int, rows: tuple[int, int]
-) -> Floats:
-    """Bring the ab of one photo to the rows of the strip that has this lightness: (rows, w, 2)."""
-    planes = (ab if isinstance(ab, Tensor) else ab.planes)[photo].permute(1, 2, 0).numpy()
-    lower, upper, weight = (part.numpy() for part in taps(*rows, planes.shape[0], height))
-    band = planes[lower]
-    band += (planes[upper] - band) * weight[:, None, None].astype(np.float32)  # (rows, w', 2 or 9)
-    size = (lightness.shape[1], rows[1] - rows[0])
-
-    def full(first: int, last: int) -> Floats:
-        part = np.ascontiguousarray(band[..., first:last])
-        return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_LINEAR), np.float32)
-
-    if isinstance(ab, Tensor):
-        return full(0, 2)
-    # OpenCV is at its best with two channels.
-    plain, slope, smooth, low, high = full(0, 2), full(2, 4), full(4, 5), full(5, 7), full(7, 9)
-    detail = cv2.subtract(lightness, smooth)
-    moved = cv2.add(plain, cv2.multiply(slope, cv2.merge((detail, detail))))
-    return np.asarray(cv2.min(cv2.max(moved, low), high), np.float32)
+    wide: Floats, lightness: Floats, height: int, rows: tuple[int, int]
+) -> tuple[Floats, Floats]:
+    """Bring (2 or 9, h', w) planes to the rows of the strip that has this lightness: a and b."""
+    lower, upper, weight = (part.numpy() for part in taps(*rows, wide.shape[1], height))
+    weight = weight.astype(np.float32)[:, None]
+    full = np.empty((len(wide), *lightness.shape), np.float32)
+    # Rows between the same two rows of the planes are filled at once.
+    ends = [*np.flatnonzero(np.diff(lower)) + 1, len(lower)]
+    for first, last in zip([0, *ends], ends, strict=False):
+        above = wide[:, lower[first], None]
+        step = wide[:, upper[first], None] - above
+        np.multiply(step, weight[first:last], out=full[:, first:last])
+        full[:, first:last] += above
+    if len(full) == 2:
+        return full[0], full[1]
+    plain, slope, smooth, low, high = np.split(full, (2, 4, 5, 7))
+    slope *= np.subtract(lightness, smooth, out=smooth)
+    plain += slope
+    np.minimum(np.maximum(plain, low, out=plain), high, out=plain)
+    return plain[0], plain[1]
 
 
 def _in_gamut_rgb(lab: Floats) -> Floats:
