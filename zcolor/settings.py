@@ -146,12 +146,12 @@ class DecodeSettings:
 
 PRESETS: Mapping[Preset, DecodeSettings] = MappingProxyType(
     {
-        "vivid": DecodeSettings(temperature=0.7, rebalance=1.8),
-        "accurate": DecodeSettings(temperature=0.7),
+        "vivid": DecodeSettings(temperature=0.9, rebalance=1.95, neutral=(2.5, 6.0), gain=1.1),
+        "accurate": DecodeSettings(temperature=0.75, rebalance=0.95, neutral=(0.5, 1.0), gain=0.95),
     }
 )
 """The named ways of decoding, for models that state none of their own: more colour, or less error
-on the average pixel. Measured with the shipped model (docs/model-card.md)."""
+on the average pixel. Chosen with the shipped model (docs/model-card.md)."""
 
 
 @dataclass(frozen=True)
