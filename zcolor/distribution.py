@@ -110,6 +110,7 @@ class ColorDistribution:
         colors: str | None = None,
         rebalance: float | None = None,
         neutral: tuple[float, float] | None = None,
+        gain: float | None = None,
     ) -> Tensor:
         """Decode to ab; what is None is taken from the model's own settings.
 
@@ -125,7 +126,9 @@ class ColorDistribution:
             Power of the rebalancing weights, in [0, 4]: 0 decodes `natural()`, 1 the
             probabilities as they are, more favours rare colours.
         neutral
-            The a and b that are shown as neutral.
+            The a and b that are shown as neutral; (0, 0) shifts nothing.
+        gain
+            Factor on ab after that, in [0, 4]; 1 scales nothing.
 
         Returns
         -------
@@ -143,6 +146,7 @@ class ColorDistribution:
             colors=colors,
             rebalance=rebalance,
             neutral=neutral,
+            gain=gain,
         )
         chosen = shown_colors(self.grid, self.means, settings)
         bias = None

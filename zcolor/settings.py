@@ -111,8 +111,9 @@ class DecodeSettings:
         colors: str | None = None,
         rebalance: float | None = None,
         neutral: tuple[float, float] | None = None,
+        gain: float | None = None,
     ) -> DecodeSettings:
-        """Return these settings with what is not None replaced; the gain stays.
+        """Return these settings with what is not None replaced.
 
         A temperature alone asks for the annealed mean.
 
@@ -135,7 +136,7 @@ class DecodeSettings:
             colors=cast(Colors, self.colors if colors is None else colors),
             rebalance=self.rebalance if rebalance is None else rebalance,
             neutral=self.neutral if neutral is None else neutral,
-            gain=self.gain,
+            gain=self.gain if gain is None else gain,
         )
 
     @property

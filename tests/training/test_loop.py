@@ -19,7 +19,7 @@ import torch
 from zcolor.checkpoint import read_header
 from zcolor.registry import load_model
 from zcolor.settings import DecodeSettings
-from zcolor.training import loop
+from zcolor.training import learner, loop
 from zcolor.training.loop import TrainingDivergedError, train
 from zcolor.training.settings import AugmentSettings, TrainSettings
 from zcolor.training.validate import rgb8_to_lab
@@ -184,13 +184,13 @@ def test_sigterm_leaves_a_checkpoint_and_the_old_handlers(photos, tmp_path, monk
 def test_nan_stops_the_run_and_names_the_last_good_checkpoint(photos, tmp_path, monkeypatch):
     run(photos, tmp_path / "run", minutes=0)
     good = (tmp_path / "run" / "last.safetensors").read_bytes()
-    to_device = loop.to_device
+    to_device = learner.to_device
 
     def poisoned(batch, device):
         lightness, ab = to_device(batch, device)
         return lightness * float("nan"), ab
 
-    monkeypatch.setattr(loop, "to_device", poisoned)
+    monkeypatch.setattr(learner, "to_device", poisoned)
     with pytest.raises(TrainingDivergedError, match=r"last good checkpoint is .*last\.safetensors"):
         run(photos, tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "last.safetensors").read_bytes() == good
@@ -334,14 +334,14 @@ def test_broken_photo_is_named_with_the_cure(photos, tmp_path):
 
 def test_degradation_reaches_the_network_and_not_the_targets(photos, tmp_path, monkeypatch):
     seen = []
-    to_device = loop.to_device
+    to_device = learner.to_device
 
     def spy(batch, device):
         lightness, ab = to_device(batch, device)
         seen.append((lightness.max().item(), ab.abs().max().item()))
         return lightness, ab
 
-    monkeypatch.setattr(loop, "to_device", spy)
+    monkeypatch.setattr(learner, "to_device", spy)
     run(photos, tmp_path / "run", minutes=0, degrade=lambda crop, _rng: np.zeros_like(crop))
     lightness, ab = seen[0]
     assert lightness == pytest.approx(0, abs=1e-4)
