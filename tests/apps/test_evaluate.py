@@ -23,6 +23,7 @@ from zcolor.apps.evaluate_results import ranked
 from zcolor.checkpoint import read_header
 from zcolor.colorizer import Colorizer
 from zcolor.metrics import AucMeter
+from zcolor.precision import computes_in_bfloat16
 from zcolor.registry import load_model
 from zcolor.settings import PRESETS, ColorizeSettings, EvaluateSettings
 from zcolor.training.dataset import open_photos
@@ -110,15 +111,21 @@ def test_the_same_run_twice_is_the_same(photos, weights, report):
 
 
 def test_figures_are_those_of_validation(photos, weights, report):
-    # The network answers in bfloat16 here where the CPU has it, in validation in float32.
     net, cpu = load_model(weights), torch.device("cpu")
     for name, temperature in (("T=0.38", 0.38), ("T=1", 1.0)):
         decode = dataclasses.replace(net.presets["vivid"], temperature=temperature)
-        expected = validate(net, open_photos([photos]), range(len(SIZES)), decode, device=cpu)
+        expected = validate(
+            net,
+            open_photos([photos]),
+            range(len(SIZES)),
+            decode,
+            device=cpu,
+            bf16=computes_in_bfloat16(cpu),
+        )
         figures = report[0].method(name).figures
-        assert figures["auc_raw"].value == pytest.approx(expected.auc_raw, abs=2e-2)
-        assert figures["auc_rebalanced"].value == pytest.approx(expected.auc_rebalanced, abs=2e-2)
-        assert figures["chroma"].value == pytest.approx(expected.chroma, abs=2e-2)
+        assert figures["auc_raw"].value == pytest.approx(expected.auc_raw, abs=5e-3)
+        assert figures["auc_rebalanced"].value == pytest.approx(expected.auc_rebalanced, abs=5e-3)
+        assert figures["chroma"].value == pytest.approx(expected.chroma, abs=5e-3)
 
 
 def test_baselines_stand_beside_the_model_and_bound_it(report):
