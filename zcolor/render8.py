@@ -79,8 +79,7 @@ def join_8bit(pixels: UInt8, ab: GuidedAb | Tensor, out: UInt8) -> None:
             join(*strip)
         return
     with ThreadPoolExecutor(n_threads) as pool:
-        for _ in pool.map(join, *zip(*strips, strict=True)):
-            pass
+        list(pool.map(join, *zip(*strips, strict=True)))  # raises what a strip raised
 
 
 def lightness_8bit(pixels: UInt8) -> Floats:
