@@ -98,7 +98,7 @@ class Sizes:
     """Files of the mixed folder."""
     megapixels: tuple[float, float] = (0.3, 4.0)
     """Smallest and largest of them, in millions of pixels."""
-    n_training: int = 400
+    n_training: int = 1600
     """Photographs to count and to train on."""
     training_megapixels: tuple[float, float] = (0.03, 0.3)
     """Smallest and largest of them."""

@@ -22,13 +22,17 @@ from benchmarks.timing import Pair, Spread, compare
 from zcolor.lab import lab_to_rgb, rgb_to_lab, rgb_to_lightness
 from zcolor.models.zhang import Zhang
 from zcolor.photo import read_photo
+from zcolor.precision import fast_precision
 from zcolor.render import resized_lightness
 from zcolor.upsample import guide_ab
 from zcolor.working import working_shape
 
 
 def forward(bench: Bench) -> list[Row]:
-    """The network alone, at the size it works at and at that of the reference, one photo each."""
+    """The network alone, at the size it works at and at that of the reference, one photo each.
+
+    In the precision in which `zcolor.colorize` lets it compute.
+    """
     net, reference = bench.colorizer.net, bench.reference
     assert isinstance(net, Zhang)
     photo = read_photo(photograph(*bench.sizes.small))
@@ -38,7 +42,7 @@ def forward(bench: Bench) -> list[Row]:
         lightness = photo.lightness(side, "cpu")
 
         def ours(lightness: Tensor = lightness) -> None:
-            with torch.inference_mode():
+            with torch.inference_mode(), fast_precision(lightness.device):
                 net(lightness)
 
         pair = compare(ours, lambda: reference.forward(usual), runs=3 * bench.runs)

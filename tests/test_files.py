@@ -504,3 +504,31 @@ def test_a_pil_image_whose_file_was_closed(tmp_path: Path) -> None:
         pass
     with pytest.raises(ImageReadError, match=r"cannot be loaded .* call image\.load\(\)"):
         from_pil(image)
+
+
+@pytest.mark.parametrize(
+    ("least_side", "reduction"), [(0, 1), (199, 1), (200, 1), (100, 2), (51, 2), (50, 4), (9, 8)]
+)
+def test_a_jpeg_that_will_be_shrunk_is_decoded_smaller(least_side: int, reduction: int) -> None:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (5, 7, 3)).astype(np.uint8)
+    pixels = cv2.resize(coarse, (280, 200), interpolation=cv2.INTER_CUBIC)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    data = encoded(Image.fromarray(pixels), "JPEG", quality=95, subsampling=0, exif=exif)
+    decoded = read_image(data, least_side=least_side)
+    assert decoded.reduction == reduction
+    size = (200 // reduction, 280 // reduction)
+    mean = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA)
+    upright = np.rot90(mean, -1)
+    assert decoded.pixels.shape == upright.shape
+    assert np.abs(decoded.pixels.astype(int) - upright).mean() < 2
+    assert min(decoded.pixels.shape[:2]) >= min(least_side, 200)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "WEBP", "TIFF"])
+def test_other_formats_are_decoded_whole(file_format: str) -> None:
+    data = encoded(Image.new("RGB", (64, 64), (9, 90, 200)), file_format)
+    decoded = read_image(data, least_side=8)
+    assert decoded.pixels.shape == (64, 64, 3)
+    assert decoded.reduction == 1

@@ -341,3 +341,16 @@ def test_more_chroma_never_comes_back_as_less(lightness, hue, low, more):
 def test_other_shapes_and_dtypes_are_refused(function, bad, words):
     with pytest.raises(ValueError, match=words):
         function(bad)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 60, 77])
+def test_pictures_converted_in_parts_are_the_same(monkeypatch, at_once):
+    rgb = torch.rand(2, 3, 7, 11, generator=torch.Generator().manual_seed(0))
+    lab = rgb_to_lab(rgb)
+    lab[:, 1:] *= 2  # some of it out of gamut
+    whole = (rgb_to_lab(rgb), lab_to_rgb(lab), lab_to_rgb(lab, map_gamut=False))
+    monkeypatch.setattr("zcolor.lab._CACHED_PIXELS", at_once)
+    parts = (rgb_to_lab(rgb), lab_to_rgb(lab), lab_to_rgb(lab, map_gamut=False))
+    for part, expected in zip(parts, whole, strict=True):
+        assert part.is_contiguous()
+        torch.testing.assert_close(part, expected, rtol=0, atol=1e-4)

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zcolor.lab import lab_to_rgb, rgb_to_lightness
+from zcolor.lab8 import rgb8_to_lightness
 from zcolor.render import join_ab, resized_lightness
-from zcolor.render8 import join_8bit, lightness_8bit
+from zcolor.render8 import join_8bit
 from zcolor.upsample import guide_ab, upsample_ab
 
 PHOTOS = ("astronaut", "coffee", "chelsea")
@@ -63,20 +64,8 @@ def test_colours_far_outside_the_gamut_are_brought_back_the_same_way():
     assert (difference > 1).mean() < 1e-2
     rgb = torch.from_numpy(got / 255.0).permute(0, 3, 1, 2)
     lightness = rgb_to_lightness(rgb)[0, 0].numpy()
-    expected = lightness_8bit(grey[0])
+    expected = rgb8_to_lightness(grey[0])
     assert np.abs(lightness - expected).max() < 0.262
-
-
-def test_lightness_of_every_level_and_of_many_colours():
-    levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
-    colors = np.random.default_rng(0).integers(0, 256, (300, 200, 3)).astype(np.uint8)
-    dark = np.random.default_rng(1).integers(0, 30, (100, 100, 3)).astype(np.uint8)
-    for pixels in (levels, colors, dark):
-        rgb = torch.from_numpy(pixels / 255.0).permute(2, 0, 1)[None].expand(-1, 3, -1, -1)
-        expected = rgb_to_lightness(rgb)[0, 0].numpy()
-        got = lightness_8bit(pixels)
-        assert got.dtype == np.float32
-        np.testing.assert_allclose(got, expected, atol=2e-4)
 
 
 @given(
@@ -146,7 +135,7 @@ def test_an_error_in_a_thread_is_not_lost(monkeypatch):
         raise MemoryError("no room")
 
     monkeypatch.setattr("zcolor.render8._STRIP_PIXELS", 64)
-    monkeypatch.setattr("zcolor.render8.lightness_8bit", broken)
+    monkeypatch.setattr("zcolor.render8.rgb8_to_lightness", broken)
     pixels = np.zeros((1, 64, 64, 3), np.uint8)
     with pytest.raises(MemoryError, match="no room"):
         join_8bit(pixels, torch.zeros(1, 2, 1, 1), np.empty_like(pixels))

@@ -63,9 +63,13 @@ class DecodedImage:
     """Pillow's name of the format ("JPEG"), "PBM" and "PGM" told apart; None if from memory."""
     metadata: Metadata
     """EXIF and resolution."""
+    reduction: int = 1
+    """How many times smaller than it is stored it was decoded: 1, 2, 4 or 8."""
 
 
-def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
+def read_image(
+    source: Source, *, max_pixels: int = MAX_PIXELS, least_side: int = 0
+) -> DecodedImage:
     r"""Decode an image file: upright, converted to sRGB, 16 bits kept where the file has them.
 
     The EXIF orientation is applied and then reset to 1, the embedded thumbnail is dropped.
@@ -77,6 +81,10 @@ def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
         A path, the bytes of a file, or a binary file object (read from where it stands).
     max_pixels
         Refuse pictures with more pixels than this, judged by the header before decoding.
+    least_side
+        Where the picture will be shrunk to this short side, in pixels, JPEG files are decoded 2, 4
+        or 8 times smaller, as far as the short side stays above it: the decoder leaves out the
+        fine waves of each block, which takes less time. 0 decodes all.
 
     Returns
     -------
@@ -100,7 +108,7 @@ def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
     [[[0], [255]]]
     """
     with _identified(source) as (image, name, stream):
-        return _decode(image, name, max_pixels, stream)
+        return _decode(image, name, max_pixels, stream, least_side=least_side)
 
 
 def image_size(source: Source) -> tuple[int, int]:
@@ -187,9 +195,18 @@ def from_pil(image: Image.Image, *, max_pixels: int = MAX_PIXELS) -> DecodedImag
 
 
 def _decode(
-    image: Image.Image, name: str, max_pixels: int, stream: IO[bytes] | None
+    image: Image.Image,
+    name: str,
+    max_pixels: int,
+    stream: IO[bytes] | None,
+    *,
+    least_side: int = 0,
 ) -> DecodedImage:
     check_header(image, name, max_pixels)
+    stored_width = image.width
+    if least_side and image.format == "JPEG":
+        image.draft(None, (least_side, least_side))
+    reduction = round(stored_width / image.width)
     pixels, space = load_pixels(image, name, stream)
     height, width = pixels.shape[:2]
     metadata = read_metadata(image, width=width, height=height)
@@ -202,7 +219,7 @@ def _decode(
         color = pixels
     elif pixels.shape[2] > n_color:
         color = np.concatenate((color, pixels[..., n_color:]), axis=2)
-    return DecodedImage(pixels=color, format=file_format, metadata=metadata)
+    return DecodedImage(pixels=color, format=file_format, metadata=metadata, reduction=reduction)
 
 
 def _format_of(image: Image.Image, stream: IO[bytes] | None) -> str | None:

@@ -1,35 +1,23 @@
 """8-bit pictures on the CPU: ab joined to their full-size L by OpenCV, strip by strip.
 
 The maths is that of `zcolor.lab` and `zcolor.upsample`, on pictures as OpenCV lays them out, which
-takes a fifth of the time: torch goes through memory once for every operation, and its powers are
-exact. The pictures differ by one level at a few pixels in a thousand (tested).
-
-L comes from tables and OpenCV's cube root, not from its RGB -> Lab, which is off by up to 0.2.
+takes a fifth of the time. The pictures differ by one level at a few pixels in a thousand (tested).
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from zcolor.lab import LAB_DELTA, RGB_TO_XYZ, srgb_to_linear
+from zcolor.lab8 import Floats, UInt8, rgb8_to_lightness
 from zcolor.upsample import GuidedAb, taps
-
-UInt8 = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
 
 # Pixels of a strip: 0.5 MB of floats a plane, so that calls cost little and caches still help.
 _STRIP_PIXELS = 1 << 17
-# CIE 15: f is a cube root above this relative luminance, and straight below it.
-_KNEE = LAB_DELTA**3
-# Luminance of linear sRGB; the row sums to 1 as the white point's does.
-_LUMINANCE = RGB_TO_XYZ[1:2].numpy().astype(np.float32)
 # A channel that OpenCV has clipped to black or to white was outside the gamut, or at its border.
 _INSIDE = ((float(np.finfo(np.float32).tiny),) * 3, (1 - 1e-6,) * 3)
 # Halvings in the search for the largest chroma inside the gamut: it is right to 1/2048 of itself.
@@ -67,7 +55,7 @@ def join_8bit(pixels: UInt8, ab: GuidedAb | Tensor, out: UInt8) -> None:
     def join(photo: int, start: int) -> None:
         rows = (start, min(start + n_rows, height))
         strip = pixels[photo, slice(*rows), :, : 1 if n_channels < 3 else 3]
-        lightness = lightness_8bit(np.ascontiguousarray(strip))
+        lightness = rgb8_to_lightness(np.ascontiguousarray(strip))
         full_ab = _full_ab(wide[photo], lightness, height, rows)
         rgb = _in_gamut_rgb(np.asarray(cv2.merge((lightness, *full_ab)), np.float32))
         out[photo, slice(*rows)] = cv2.convertScaleAbs(rgb, alpha=255).reshape(rgb.shape)
@@ -80,39 +68,6 @@ def join_8bit(pixels: UInt8, ab: GuidedAb | Tensor, out: UInt8) -> None:
         return
     with ThreadPoolExecutor(n_threads) as pool:
         list(pool.map(join, *zip(*strips, strict=True)))  # raises what a strip raised
-
-
-def lightness_8bit(pixels: UInt8) -> Floats:
-    """Give the L of 8-bit pixels.
-
-    Parameters
-    ----------
-    pixels
-        (h, w, 1 or 3) sRGB, contiguous.
-
-    Returns
-    -------
-    (h, w) float32 L in [0, 100].
-
-    Examples
-    --------
-    >>> lightness_8bit(np.array([[[0], [255]]], np.uint8)).round(3).tolist()
-    [[0.0, 100.0]]
-    """
-    height, width, n_channels = pixels.shape
-    linear = cv2.LUT(pixels.reshape(height, -1), _linear_table()).reshape(pixels.shape)
-    luminance = cv2.transform(linear, _LUMINANCE) if n_channels == 3 else linear[..., 0]
-    # 116 f - 16, its curved part plus its straight part: one of them is constant at each pixel.
-    root = cv2.pow(np.maximum(luminance, _KNEE), 1 / 3)
-    lightness = cv2.addWeighted(root, 116, np.minimum(luminance, _KNEE), 8 / _KNEE, -24)
-    return np.asarray(lightness, np.float32).reshape(height, width)
-
-
-@lru_cache(maxsize=1)
-def _linear_table() -> Floats:
-    levels = torch.arange(256, dtype=torch.float64) / 255
-    table: Floats = srgb_to_linear(levels).numpy().astype(np.float32)
-    return table
 
 
 def _wide(planes: Tensor, width: int) -> Floats:

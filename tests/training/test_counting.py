@@ -10,8 +10,12 @@ import torch
 from zcolor.lab import RGB_TO_XYZ
 from zcolor.quantizer import AbGrid
 from zcolor.training import counting
-from zcolor.training.counting import ColorCounts, count_colors, count_photo
+from zcolor.training.counting import ColorCounts, blocks_of, count_blocks, count_colors
 from zcolor.training.settings import PriorSettings
+
+
+def count_photo(rgb: np.ndarray, grid: AbGrid, **how: int) -> ColorCounts:
+    return count_blocks([blocks_of(rgb, **how)], grid)
 
 
 class ListPhotos:
@@ -115,7 +119,7 @@ def test_a_photo_in_bands_counts_the_same(monkeypatch):
     np.testing.assert_array_equal(banded.milli_sums, whole.milli_sums)
 
 
-def test_size_shrinks_by_area_and_never_enlarges():
+def test_size_shrinks_and_never_enlarges():
     rgb = blotches(3, height=40, width=60)
     small = cv2.resize(rgb, (30, 20), interpolation=cv2.INTER_AREA)
     np.testing.assert_array_equal(
@@ -126,6 +130,25 @@ def test_size_shrinks_by_area_and_never_enlarges():
         count_photo(rgb, AbGrid(), size=400, stride=2).counts,
         count_photo(rgb, AbGrid(), stride=2).counts,
     )
+
+
+@pytest.mark.parametrize("size", [21, 30, 39])
+def test_a_photo_shrunk_by_less_than_two_keeps_its_colours(size):
+    rgb = cv2.resize(blotches(3, height=10, width=15), (60, 40), interpolation=cv2.INTER_CUBIC)
+    small = cv2.resize(rgb, (round(size * 1.5), size), interpolation=cv2.INTER_AREA)
+    got = blocks_of(rgb, size=size, stride=3).mean(axis=0)
+    np.testing.assert_allclose(got, blocks_of(small, stride=3).mean(axis=0), atol=700)
+
+
+def test_photos_counted_together_are_the_sum_of_each(monkeypatch):
+    photos = [blotches(seed, height=20 + seed) for seed in range(7)]
+    alone = sum((count_photo(rgb, AbGrid()) for rgb in photos), ColorCounts.empty(324))
+    together = count_blocks([blocks_of(rgb) for rgb in photos], AbGrid())
+    assert_same(together, alone)
+    for at_once in (1, 1 << 20):
+        monkeypatch.setattr(counting, "_BLOCKS_AT_ONCE", at_once)
+        streamed = count_colors(ListPhotos(photos), PriorSettings(size=0), progress=False)
+        assert_same(streamed, alone)
 
 
 def test_a_photo_smaller_than_a_block_is_refused():

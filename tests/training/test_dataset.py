@@ -1,5 +1,6 @@
 import hashlib
 import io
+import os
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -51,7 +52,7 @@ def write(path, data):
 class Numbered:
     """Photographs of differing sizes whose pixels are their number."""
 
-    data_hash = "numbered"
+    data_hash = stamp = "numbered"
 
     def __init__(self, count, first=0):
         self.count, self.first = count, first
@@ -332,3 +333,53 @@ def test_open_photos_refuses_nothing_to_read(packed, folder, tmp_path):
         open_photos([packed, tmp_path / "gone"])
     with pytest.raises(ValueError, match="nothing to join"):
         open_photos([])
+
+
+def test_the_hash_needs_no_second_reading_and_does_not_change(tmp_path, monkeypatch):
+    for seed in range(4):
+        write(tmp_path / f"{seed}.png", encoded(colorful(seed)))
+    expected = combined_hash(
+        [content_hash((tmp_path / f"{seed}.png").read_bytes()) for seed in range(4)]
+    )
+    assert open_photos([tmp_path]).data_hash == expected
+    photos = open_photos([tmp_path])
+    for index in (0, 2, 3):
+        photos.read(index)
+    reads = []
+    read_bytes = PhotoEntry.read_bytes
+    monkeypatch.setattr(
+        PhotoEntry, "read_bytes", lambda entry: reads.append(entry.name) or read_bytes(entry)
+    )
+    assert photos.data_hash == expected
+    assert reads == [str(tmp_path / "1.png")]
+
+
+def test_a_photo_that_cannot_be_read_has_no_part_in_the_hash(tmp_path):
+    write(tmp_path / "0.png", encoded(colorful(0)))
+    alone = open_photos([tmp_path]).data_hash
+    write(tmp_path / "1.png", encoded(colorful(1)))
+    photos = open_photos([tmp_path])
+    (tmp_path / "1.png").unlink()
+    assert photos.data_hash == alone
+
+
+def test_the_stamp_follows_names_sizes_and_times(packed, tmp_path):
+    first = write(tmp_path / "in" / "0.png", encoded(colorful(0)))
+    write(tmp_path / "in" / "1.png", encoded(colorful(1)))
+    stamps = [open_photos([tmp_path / "in"]).stamp]
+    assert open_photos([tmp_path / "in"]).stamp == stamps[0]
+    os.utime(first, (1, 1))
+    stamps.append(open_photos([tmp_path / "in"]).stamp)
+    first.rename(first.with_name("00.png"))
+    stamps.append(open_photos([tmp_path / "in"]).stamp)
+    stamps += [open_photos([packed]).stamp, open_photos([packed, tmp_path / "in"]).stamp]
+    assert len(set(stamps)) == len(stamps)
+
+
+def test_large_jpeg_files_come_smaller_where_they_will_be_shrunk(tmp_path):
+    write(tmp_path / "0.jpg", encoded(colorful(0, 200, 300), "JPEG", quality=95))
+    whole, small = (open_photos([tmp_path], least_side=side).read(0) for side in (0, 60))
+    assert whole.shape == (200, 300, 3)
+    assert small.shape == (67, 100, 3) or small.shape == (100, 150, 3)
+    mean = cv2.resize(whole, small.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(small.astype(int) - mean).mean() < 2

@@ -357,6 +357,18 @@ def test_the_short_side_is_what_was_asked_for(tmp_path, shape, shrunk):
     assert PackedPhotos(tmp_path / "data.h5").read(0).shape == (*shrunk, 3)
 
 
+def test_a_large_jpeg_is_decoded_smaller_and_never_stored_as_it_is(tmp_path):
+    # Halving gives the short side itself, so that nothing is left to shrink.
+    large = colorful(1, 256, 384)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "0.jpg").write_bytes(encoded(large, quality=95))
+    pack_photos([tmp_path / "in"], tmp_path / "p.h5", LOSSLESS, progress=False)
+    stored = PackedPhotos(tmp_path / "p.h5").read(0)
+    mean = cv2.resize(large, (192, 128), interpolation=cv2.INTER_AREA)
+    assert stored.shape == mean.shape
+    assert np.abs(stored.astype(int) - mean).mean() < 3
+
+
 def test_mean_chroma_is_that_of_scikit_image():
     rgb = colorful(5, CHROMA_SIDE, 80)
     lab = rgb2lab(rgb)

@@ -12,7 +12,7 @@ import torch
 
 from zcolor.quantizer import AbGrid
 from zcolor.training import counting, priors
-from zcolor.training.counting import count_photo
+from zcolor.training.counting import blocks_of, count_blocks
 from zcolor.training.packfile import PackedPhoto, write_pack
 from zcolor.training.prior_plot import plot_priors
 from zcolor.training.priors import (
@@ -58,7 +58,7 @@ def assert_same(one, other):
 
 
 def test_a_folder_is_counted_photo_by_photo(built):
-    alone = [count_photo(blotches(seed), AbGrid()) for seed in range(N_PHOTOS)]
+    alone = [count_blocks([blocks_of(blotches(seed))], AbGrid()) for seed in range(N_PHOTOS)]
     np.testing.assert_array_equal(built.counts, sum(photo.counts for photo in alone))
     np.testing.assert_array_equal(built.photos_per_cell, sum(p.counts > 0 for p in alone))
     assert built.n_photos == N_PHOTOS
@@ -154,7 +154,7 @@ def test_a_pack_is_counted_by_split(tmp_path):
         for split in ("train", "val", "all")
     }
     assert [found[split].n_photos for split in found] == [3, 3, 6]
-    expected = sum(count_photo(blotches(seed), AbGrid()).counts for seed in (1, 3, 5))
+    expected = sum(count_blocks([blocks_of(blotches(seed))], AbGrid()).counts for seed in (1, 3, 5))
     np.testing.assert_array_equal(found["val"].counts, expected)
     np.testing.assert_array_equal(found["all"].counts, found["train"].counts + found["val"].counts)
     assert len({priors.data_hash for priors in found.values()}) == 3

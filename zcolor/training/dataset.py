@@ -6,6 +6,7 @@ gives one photograph as (h, w, 3) uint8 RGB. Any number of threads may read at o
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,11 +20,13 @@ from tqdm import tqdm
 from zcolor.files import read_image
 from zcolor.training.packfile import PACK_SUFFIXES, PackedPhotos, Split
 from zcolor.training.sources import (
+    UNREADABLE,
     PhotoEntry,
     Rgb8,
     combined_hash,
     content_hash,
     find_photos,
+    stamp_of,
     to_rgb8,
 )
 
@@ -57,6 +60,10 @@ class Photos(Protocol):
     def data_hash(self) -> str:
         """A SHA-256 that names this set of photographs, whatever their order."""
 
+    @property
+    def stamp(self) -> str:
+        """A SHA-256 that names the files as they stand, in their order; costs no reading."""
+
 
 class LoosePhotos:
     """Photographs in files and archives, decoded when asked for.
@@ -65,10 +72,16 @@ class LoosePhotos:
     ----------
     entries
         What `find_photos` found.
+    least_side
+        Short side, in pixels, that photos will be shrunk to: large JPEG files are then decoded
+        smaller (`zcolor.files.read_image`). 0 decodes all of them.
     """
 
-    def __init__(self, entries: Sequence[PhotoEntry]) -> None:
+    def __init__(self, entries: Sequence[PhotoEntry], *, least_side: int = 0) -> None:
         self.entries = list(entries)
+        self.least_side = least_side
+        # Files are read once: what was read for its pixels is not read for its hash again.
+        self._hashes: list[bytes | None] = [None] * len(self.entries)
 
     def __len__(self) -> int:
         """Return the number of photographs."""
@@ -82,12 +95,30 @@ class LoosePhotos:
         ValueError
             If it is no readable image (zcolor.files says why).
         """
-        return to_rgb8(read_image(self.entries[index].read_bytes()).pixels)
+        data = self._read_bytes(index)
+        return to_rgb8(read_image(data, least_side=self.least_side).pixels)
 
     @property
     def data_hash(self) -> str:
-        """A SHA-256 over the contents of all photographs; reads them all."""
-        return combined_hash([content_hash(entry.read_bytes()) for entry in self.entries])
+        """A SHA-256 over the contents of all photographs; reads those that were not read yet.
+
+        Those that cannot be read have no part in it.
+        """
+        for index, known in enumerate(self._hashes):
+            if known is None:
+                with contextlib.suppress(*UNREADABLE):
+                    self._read_bytes(index)
+        return combined_hash([known for known in self._hashes if known is not None])
+
+    @property
+    def stamp(self) -> str:
+        """A SHA-256 over the names, sizes and times of the files."""
+        return stamp_of(self.entries)
+
+    def _read_bytes(self, index: int) -> bytes:
+        data = self.entries[index].read_bytes()
+        self._hashes[index] = content_hash(data)
+        return data
 
 
 class JoinedPhotos:
@@ -132,6 +163,11 @@ class JoinedPhotos:
         """A SHA-256 over those of the parts."""
         return combined_hash([part.data_hash.encode() for part in self.parts])
 
+    @property
+    def stamp(self) -> str:
+        """A SHA-256 over those of the parts."""
+        return combined_hash([part.stamp.encode() for part in self.parts])
+
 
 class CachedPhotos:
     """Photographs decoded once into memory.
@@ -147,7 +183,7 @@ class CachedPhotos:
     """
 
     def __init__(self, photos: Photos, *, jobs: int = 2, progress: bool = True) -> None:
-        self.data_hash = photos.data_hash
+        self.data_hash, self.stamp = photos.data_hash, photos.stamp
         shapes: list[tuple[int, int]] = []
         # A few large arrays, not one for each photo, and none that has to grow.
         chunks: list[npt.NDArray[np.uint8]] = []
@@ -179,7 +215,9 @@ class CachedPhotos:
         return chunk[start : start + height * width * 3].reshape(height, width, 3)
 
 
-def open_photos(sources: Sequence[str | os.PathLike[str]], split: Split = "all") -> Photos:
+def open_photos(
+    sources: Sequence[str | os.PathLike[str]], split: Split = "all", *, least_side: int = 0
+) -> Photos:
     """Open packs (`.h5`), or images directly, as one set of photographs.
 
     Parameters
@@ -188,6 +226,8 @@ def open_photos(sources: Sequence[str | os.PathLike[str]], split: Split = "all")
         Packs and whatever `find_photos` takes.
     split
         The split of packs to take; images outside packs have none and are always taken.
+    least_side
+        As for `LoosePhotos`, for images outside packs.
 
     Returns
     -------
@@ -204,7 +244,7 @@ def open_photos(sources: Sequence[str | os.PathLike[str]], split: Split = "all")
     others = [source for source in sources if source not in packs]
     parts: list[Photos] = [PackedPhotos(pack, split) for pack in packs]
     if others:
-        parts.append(LoosePhotos(find_photos(others)))
+        parts.append(LoosePhotos(find_photos(others), least_side=least_side))
     photos = parts[0] if len(parts) == 1 else JoinedPhotos(parts)
     if not len(photos):
         raise ValueError(

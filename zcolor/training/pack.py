@@ -33,7 +33,7 @@ from zcolor.training.packfile import (
 )
 from zcolor.training.prepare import prepare
 from zcolor.training.settings import PackSettings
-from zcolor.training.sources import PhotoEntry, find_photos
+from zcolor.training.sources import PhotoEntry, find_photos, stamp_of
 
 logger = logging.getLogger(__name__)
 
@@ -261,14 +261,8 @@ def _fill(
 
 def _work_key(entries: Sequence[PhotoEntry], settings: PackSettings) -> str:
     """Name a piece of work: the settings that matter, and the files as they stand."""
-    digest = hashlib.sha256(_settings_text(settings).encode())
-    stamps: dict[Path, str] = {}
-    for entry in entries:
-        if entry.path not in stamps:
-            stat = entry.path.stat()
-            stamps[entry.path] = f"{stat.st_size} {stat.st_mtime_ns}"
-        digest.update(f"{entry.name}\n{stamps[entry.path]}\n".encode("utf-8", "backslashreplace"))
-    return digest.hexdigest()
+    work = _settings_text(settings) + stamp_of(entries)
+    return hashlib.sha256(work.encode()).hexdigest()
 
 
 def _settings_text(settings: PackSettings) -> str:

@@ -229,3 +229,8 @@ class PackedPhotos:
     def data_hash(self) -> str:
         """A SHA-256 over the content hashes of the photographs."""
         return combined_hash([row.tobytes() for row in self._hash])
+
+    @property
+    def stamp(self) -> str:
+        """The same: the hashes stand in the pack."""
+        return self.data_hash

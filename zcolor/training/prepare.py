@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 import io
-import zipfile
 import zlib
 
 import cv2
 import numpy as np
-import torch
 from PIL import ExifTags, Image
 
 from zcolor.files import read_image
 from zcolor.icc import to_srgb
-from zcolor.lab import rgb_to_lab
+from zcolor.lab8 import rgb8_to_lab
 from zcolor.training.journal import Record
 from zcolor.training.settings import PackSettings
-from zcolor.training.sources import PhotoEntry, Rgb8, content_hash, to_rgb8
+from zcolor.training.sources import UNREADABLE, PhotoEntry, Rgb8, content_hash, to_rgb8
 
 # The mean chroma is measured on a copy with this short side, in pixels: a photo of any size takes
 # about a millisecond, and noise and JPEG's colour blocks average out.
 CHROMA_SIDE = 64
 _PLAIN_FORMATS = ("JPEG", "PNG", "WEBP")
-# What a file or an archive that cannot be read raises: RuntimeError is an encrypted or unknown
-# compression, KeyError a member that is gone. zcolor.files raises ValueError.
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def mean_chroma(rgb: Rgb8) -> float:
@@ -52,9 +39,8 @@ def mean_chroma(rgb: Rgb8) -> float:
     >>> mean_chroma(np.full((4, 4, 3), 127, dtype=np.uint8)) < 1e-3
     True
     """
-    small = torch.tensor(_shrink(rgb, CHROMA_SIDE)).permute(2, 0, 1)[None] / 255
-    _, a, b = rgb_to_lab(small).unbind(dim=1)
-    return float(torch.hypot(a, b).mean())
+    lab = rgb8_to_lab(np.ascontiguousarray(_shrink(rgb, CHROMA_SIDE)))
+    return float(np.hypot(lab[..., 1], lab[..., 2]).mean())
 
 
 def _shrink(rgb: Rgb8, short_side: int) -> Rgb8:
@@ -117,9 +103,12 @@ def prepare(entry: PhotoEntry, settings: PackSettings) -> tuple[Record, bytes]:
     try:
         data = entry.read_bytes()
         digest = content_hash(data).hex()
-        pixels = read_image(data, max_pixels=settings.max_pixels).pixels
-    except _UNREADABLE as error:
+        # Both thresholds are judged on what is decoded.
+        least_side = max(settings.short_side, settings.min_side)
+        decoded = read_image(data, max_pixels=settings.max_pixels, least_side=least_side)
+    except UNREADABLE as error:
         return Record("broken", f"{error}", digest), b""
+    pixels = decoded.pixels
     height, width = pixels.shape[:2]
     if min(height, width) < settings.min_side:
         reason = f"{width} x {height} pixels, below a side of {settings.min_side}"
@@ -130,8 +119,9 @@ def prepare(entry: PhotoEntry, settings: PackSettings) -> tuple[Record, bytes]:
     if chroma < settings.min_chroma:
         reason = f"mean chroma {chroma:.2f}, below {settings.min_chroma:g}"
         return Record("near_grey", reason, digest), b""
-    unchanged = small is rgb and pixels.dtype == np.uint8 and pixels.shape[2] == 3
-    if not (unchanged and _is_plain(data)):
+    as_stored = small is rgb and decoded.reduction == 1
+    as_rgb8 = pixels.dtype == np.uint8 and pixels.shape[2] == 3
+    if not (as_stored and as_rgb8 and _is_plain(data)):
         data = _encode(small, settings.quality)
     height, width = small.shape[:2]
     return Record("kept", "", digest, height, width, len(data), zlib.crc32(data)), data

@@ -148,11 +148,11 @@ def build_priors(
     """
     settings = settings or PriorSettings()
     grid = grid or AbGrid(settings.bins, *settings.range)
-    photos = open_photos(sources, split)
+    photos = open_photos(sources, split, least_side=settings.size)
     state = Path(f"{os.fspath(out)}.part")
     job = {
         "version": PRIORS_VERSION,
-        "data_hash": photos.data_hash,
+        "stamp": photos.stamp,
         "sources": [os.fspath(source) for source in sources],
         "n_photos": len(photos),
         "split": split,
@@ -177,7 +177,7 @@ def build_priors(
         means=means,
         photos_per_cell=total.photos_per_cell,
         n_photos=total.n_photos,
-        data_hash=str(job["data_hash"]),
+        data_hash=photos.data_hash,
         settings=settings,
         command=command,
     )

@@ -62,8 +62,9 @@ class PriorSettings:
     """Cells along each side of the ab grid."""
     range: tuple[float, float] = (-110.0, 110.0)
     """Lowest and highest ab of the grid."""
-    size: int = 0
-    """Short side, in pixels, that photos are shrunk to before counting; 0 keeps their own."""
+    size: int = 128
+    """Short side, in pixels, that photos are shrunk to before counting, as packing them does; 0
+    keeps their own."""
     stride: int = 4
     """ab is averaged over stride x stride pixels before binning, as the targets are."""
     smoothing: float = 0.5

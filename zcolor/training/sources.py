@@ -8,14 +8,28 @@ import hashlib
 import os
 import threading
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 Rgb8 = npt.NDArray[np.uint8]  # (h, w, 3)
+# What reading a photograph raises where its file or archive is damaged or gone: RuntimeError is an
+# encrypted or unknown compression, KeyError a missing member; zcolor.files raises ValueError.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    cv2.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 # What Pillow and OpenCV both read and people keep photographs in.
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 
@@ -161,7 +175,36 @@ def to_rgb8(pixels: npt.NDArray[np.uint8 | np.uint16]) -> Rgb8:
     color = pixels[:, :, :1] if pixels.shape[2] <= 2 else pixels[:, :, :3]
     if color.dtype == np.uint16:
         color = ((color.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return np.ascontiguousarray(np.broadcast_to(color, (*color.shape[:2], 3)), dtype=np.uint8)
+    if color.shape[2] == 1:
+        color = np.broadcast_to(color, (*color.shape[:2], 3))
+    return np.ascontiguousarray(color, dtype=np.uint8)
+
+
+def stamp_of(entries: Sequence[PhotoEntry]) -> str:
+    """Name photographs by their files as they stand, without reading them.
+
+    Parameters
+    ----------
+    entries
+        The photographs.
+
+    Returns
+    -------
+    A SHA-256 over the name of every photo, in order, and the size and time of its file.
+
+    Raises
+    ------
+    OSError
+        If a file is gone.
+    """
+    digest = hashlib.sha256()
+    stamps: dict[Path, str] = {}
+    for entry in entries:
+        if entry.path not in stamps:
+            stat = entry.path.stat()
+            stamps[entry.path] = f"{stat.st_size} {stat.st_mtime_ns}"
+        digest.update(f"{entry.name}\n{stamps[entry.path]}\n".encode("utf-8", "backslashreplace"))
+    return digest.hexdigest()
 
 
 def content_hash(data: bytes) -> bytes:
