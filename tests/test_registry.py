@@ -50,6 +50,12 @@ def test_row_leads_to_a_network_and_its_weights(name):
 # ---- reading and writing -------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", list_models())
+def test_the_table_knows_the_parameters(name):
+    net = load_model(name)
+    assert MODELS[name].n_parameters == sum(p.numel() for p in net.parameters())
+
+
 def test_loaded_network_is_ready(checkpoint):
     net = load_model(checkpoint)
     assert not net.training

@@ -14,6 +14,25 @@ ALPHA_FORMATS = ("PNG", "TIFF", "WEBP", "AVIF", "JPEG2000", "GIF", "TGA")
 """Those of them that hold transparency too."""
 
 
+_ENDINGS = {"JPEG": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2"}
+
+
+def ending_of(file_format: str) -> str:
+    """Give the usual ending of the names of files in a format.
+
+    Parameters
+    ----------
+    file_format
+        One of `COLOR_FORMATS`.
+
+    Examples
+    --------
+    >>> ending_of("JPEG"), ending_of("PNG")
+    ('.jpg', '.png')
+    """
+    return _ENDINGS.get(file_format, f".{file_format.lower()}")
+
+
 def color_format(file_format: str | None, *, alpha: bool = False) -> str:
     """Name the format for the coloured version of a file: its own where that can hold colour.
 

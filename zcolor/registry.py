@@ -31,6 +31,8 @@ class ModelEntry:
     """Where the class is, as "module:Class"."""
     weights: str
     """File of the weights in `zcolor/assets`."""
+    n_parameters: int
+    """Learned numbers of the network."""
     licence: str
     """Licence of the weights."""
     source: str
@@ -49,6 +51,7 @@ MODELS: Mapping[str, ModelEntry] = {
         family="zhang",
         network="zcolor.models.zhang:Zhang",
         weights="zhang.safetensors",
+        n_parameters=8_083_940,
         licence="BSD-2-Clause",
         source="Zhang, Isola, Efros: Colorful Image Colorization, ECCV 2016",
         description="classification over an 18x18 grid of ab cells; width 0.5, trained by zcolor",

@@ -1,3 +1,5 @@
+import io
+import json
 import re
 import shlex
 import subprocess
@@ -11,7 +13,7 @@ from PIL import Image
 import zcolor
 from zcolor.apps import cli
 from zcolor.apps.commands import Zcolor
-from zcolor.apps.folder import FolderReport
+from zcolor.apps.folder_report import FolderReport, PhotoResult
 
 
 @pytest.fixture
@@ -139,6 +141,161 @@ def test_options_reach_the_colorizer(colorize, album, tmp_path):
     assert not np.array_equal(pixels["averaged"], pixels["vivid"])
 
 
+def test_format_of_all_results(colorize, album, tmp_path):
+    assert colorize(album, "-o", tmp_path / "out", "--format", "tiff") == 0
+    names = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*"))
+    assert names == ["1950/b.tif", "1950/summer/c.tif", "a.tif"]
+    for name in names:
+        with Image.open(tmp_path / "out" / name) as image:
+            assert (image.format, image.mode) == ("TIFF", "RGB")
+
+
+def test_resume_passes_over_what_is_done(colorize, album, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert colorize(album / "a.jpg", "-o", out) == 0
+    before = (out / "a.jpg").read_bytes()
+    capsys.readouterr()
+    assert colorize(album, "-o", out, "--resume") == 0
+    shown = capsys.readouterr()
+    assert (out / "a.jpg").read_bytes() == before
+    assert len(shown.out.splitlines()) == 2
+    assert shown.err.splitlines() == ["zcolor: 2 coloured, 1 done before"]
+    assert colorize(album, "-o", out, "--resume", "--overwrite") == 2
+    assert "choose one of them" in capsys.readouterr().err
+
+
+def test_dry_run_writes_nothing(colorize, album, tmp_path, capsys, monkeypatch):
+    (album / "bad.png").write_bytes(b"no picture")
+    monkeypatch.setattr("zcolor.apps.folder.Colorizer", None)  # no model is loaded either
+    assert colorize(album, "-o", tmp_path / "out", "--dry-run") == 1
+    shown = capsys.readouterr()
+    assert shown.out.splitlines() == [
+        f"{album / name} -> {tmp_path / 'out' / target}"
+        for name, target in (
+            ("a.jpg", "a.jpg"),
+            ("1950/b.PNG", "1950/b.PNG"),
+            ("1950/summer/c.pgm", "1950/summer/c.png"),
+        )
+    ]
+    assert shown.err.splitlines()[-1] == "zcolor: 3 to colour, 1 failed"
+    assert "bad.png is no image" in shown.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_summary_tells_of_every_picture(colorize, album, tmp_path):
+    (album / "bad.png").write_bytes(b"no picture")
+    path = tmp_path / "summary.json"
+    call = [album, "-o", tmp_path / "out", "--summary", path, "--saturation", "0.5"]
+    assert colorize(*call) == 1
+    summary = json.loads(path.read_text())
+    assert summary["counts"] == {
+        "done": 3,
+        "before": 0,
+        "skipped": 0,
+        "failed": 1,
+        "waiting": 0,
+    }
+    assert summary["settings"]["saturation"] == 0.5
+    assert summary["version"] == zcolor.__version__
+    photos = {photo["source"]: photo for photo in summary["photos"]}
+    assert photos[str(album / "a.jpg")]["target"] == str(tmp_path / "out" / "a.jpg")
+    assert photos[str(album / "a.jpg")]["seconds"] > 0
+    assert photos[str(album / "bad.png")]["outcome"] == "failed"
+    assert "is no image" in photos[str(album / "bad.png")]["reason"]
+
+
+def test_compare_draws_before_and_after(colorize, album, tmp_path, capsys):
+    sheet = tmp_path / "deep" / "sheet.png"
+    call = [album, "-o", tmp_path / "out", "--compare", sheet]
+    assert colorize(*call, "--decode", "argmax", "--saturation", "4") == 0
+    with Image.open(sheet) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    assert pixels.shape[1] >= 1600
+    colorful = np.ptp(pixels, axis=2) > 30
+    assert 0.01 < colorful.mean() < 0.5  # one of the two panels of each
+    assert colorize(album / "a.jpg", "-o", tmp_path / "x.png", "--compare", "sheet.doc") == 2
+    assert not (tmp_path / "x.png").exists()
+
+
+# ---- a pipe --------------------------------------------------------------------------------
+
+
+def pipe(data, *arguments):
+    code = "import sys; from zcolor.apps.cli import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, "colorize", *map(str, arguments)],
+        input=data,
+        capture_output=True,
+        check=False,
+    )
+
+
+def test_from_a_pipe_to_a_pipe(album, weights):
+    data = (album / "a.jpg").read_bytes()
+    result = pipe(data, "-", "--model", weights, "--device", "cpu", "--format", "png")
+    assert (result.returncode, result.stderr) == (0, b"")
+    with Image.open(io.BytesIO(result.stdout)) as image:
+        assert image.format == "PNG"
+        got = np.asarray(image).astype(int)
+    expected = zcolor.Colorizer(weights, device="cpu")(Image.open(album / "a.jpg"))
+    assert np.abs(got - np.asarray(expected)).max() <= 1
+
+
+def test_a_pipe_that_carries_no_picture(weights):
+    for data, message in ((b"", b"is empty (0 bytes)"), (b"words", b"is no image")):
+        result = pipe(data, "-", "--model", weights, "--device", "cpu")
+        assert (result.returncode, result.stdout) == (2, b"")
+        assert message in result.stderr
+        assert result.stderr.count(b"\n") == 1
+
+
+class Piped:
+    """Standard input or output with the bytes of a picture."""
+
+    def __init__(self, data=b"", terminal=False):
+        self.buffer, self.isatty = io.BytesIO(data), lambda: terminal
+
+
+def test_a_pipe_and_a_file(colorize, album, tmp_path, monkeypatch, capsys):
+    data = (album / "1950" / "b.PNG").read_bytes()
+    out = tmp_path / "new.tif"
+    monkeypatch.setattr(sys, "stdin", Piped(data))
+    assert colorize("-", "-o", out) == 0
+    with Image.open(out) as image:
+        assert (image.format, image.size) == ("TIFF", (60, 40))
+    assert colorize("-", "-o", out) == 2
+    assert f"{out} exists" in capsys.readouterr().err
+    stdout = Piped()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
+        assert colorize(album / "1950" / "b.PNG", "-o", "-") == 0
+    with Image.open(io.BytesIO(stdout.buffer.getvalue())) as image:
+        assert (image.format, image.mode) == ("PNG", "RGB")
+    transparent = io.BytesIO()
+    Image.new("LA", (20, 20), (90, 30)).save(transparent, "PNG")
+    monkeypatch.setattr(sys, "stdin", Piped(transparent.getvalue()))
+    assert colorize("-", "-o", tmp_path / "x.jpg") == 2
+    assert "JPEG cannot hold the transparency" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-", "b.jpg"], "a single picture, got 2 inputs"),
+        (["a.jpg", "b.jpg", "-o", "-"], "a single picture, got 2 inputs"),
+        (["-", "--resume"], "are for files, not for a pipe"),
+        (["-"], "standard input is the keyboard"),
+        (["a.jpg", "-o", "-"], "standard output is the screen"),
+    ],
+)
+def test_what_cannot_go_through_a_pipe(monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(sys, "stdin", Piped(terminal=True))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Piped(terminal=True))
+        assert cli.main(["colorize", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -147,6 +304,7 @@ def test_options_reach_the_colorizer(colorize, album, tmp_path):
         (["--model", "zang"], "unknown model 'zang'"),
         (["--model", "zang.safetensors"], "no checkpoint at zang.safetensors"),
         (["-o", "x.doc"], "cannot write colour to 'x.doc'"),
+        (["-o", "x.png", "--format", "jpeg"], "the name of a PNG file, but the format asked for"),
     ],
 )
 def test_usage_errors_are_one_line(album, weights, capsys, arguments, message):
@@ -186,7 +344,8 @@ def test_debug_shows_the_trace(album, capsys):
 
 
 def test_interrupted_batch_says_what_is_done(album, capsys, monkeypatch):
-    report = FolderReport(done=(album / "x.png",), waiting=3)
+    photo = PhotoResult(album / "x.pgm", "done", album / "x.png")
+    report = FolderReport((photo,), waiting=3)
     monkeypatch.setattr("zcolor.apps.folder.color_files", lambda *a, **k: report)
     assert cli.main(["colorize", str(album)]) == 130
     shown = capsys.readouterr()
@@ -217,9 +376,9 @@ def test_what_the_machine_does_is_no_usage_error(capsys, monkeypatch, error, cod
 def test_models_are_listed(capsys):
     assert cli.main(["models"]) == 0
     head, *rows = capsys.readouterr().out.splitlines()
-    assert head.split()[:3] == ["name", "size", "licence"]
+    assert head.split()[:4] == ["name", "parameters", "size", "licence"]
     for name, row in zip(zcolor.list_models(), rows, strict=True):
-        assert re.match(rf"{name} +[\d.]+ MB  +BSD-2-Clause ", row)
+        assert re.match(rf"{name} +[\d.]+ M +[\d.]+ MB  +BSD-2-Clause ", row)
 
 
 def test_demo_says_where(tmp_path, weights, album, capsys):

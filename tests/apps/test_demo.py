@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zcolor.apps import demo
-from zcolor.apps.demo import SAMPLES, draw_sheet, make_demo
+from zcolor.apps import demo, sheets
+from zcolor.apps.demo import SAMPLES, make_demo
+from zcolor.apps.sheets import PANEL_HEIGHT
 from zcolor.photo import read_photo
 
 
@@ -39,11 +40,11 @@ def test_sheets(tmp_path, weights):
     assert report.sheets == (out / "color.jpg", out / "grey.jpg")
     assert report.contact == out / "_all.jpg"
     assert sorted(path.name for path in out.iterdir()) == ["_all.jpg", "color.jpg", "grey.jpg"]
-    height, gap = demo._PANEL_HEIGHT, demo._GAP
+    height, gap = PANEL_HEIGHT, sheets._GAP
     with Image.open(report.sheets[0]) as sheet:  # grey, coloured, original
         width = height * 48 // 32
         assert sheet.width == 3 * width + 4 * gap
-        pixels = np.asarray(sheet).astype(int)[demo._CAPTION_HEIGHT :][:height]
+        pixels = np.asarray(sheet).astype(int)[sheets._CAPTION_HEIGHT :][:height]
         starts = [gap + i * (width + gap) for i in range(3)]
         grey, colored, original = (pixels[:, left : left + width] for left in starts)
     assert np.ptp(grey, axis=2).max() <= 2
@@ -52,33 +53,6 @@ def test_sheets(tmp_path, weights):
     with Image.open(report.sheets[1]) as sheet:  # a grey photo has no original to show
         assert sheet.width == 2 * height + 3 * gap
     make_demo(out, samples=samples, model=weights, device="cpu", progress=False)
-
-
-def test_contact_sheet_shows_every_sheet_once():
-    colors = [(200, 0, 0), (0, 200, 0), (0, 0, 200), (90, 90, 0), (0, 90, 90)]
-    sheets = [Image.new("RGB", (1000 + 300 * i, 100), color) for i, color in enumerate(colors)]
-    contact = demo._contact_sheet(sheets)
-    assert contact.width == demo._CONTACT_WIDTH
-    shares = [
-        np.all(np.asarray(contact) == color, axis=2).sum() / (sheet.width * sheet.height)
-        for sheet, color in zip(sheets, colors, strict=True)
-    ]
-    assert shares == pytest.approx([demo._CONTACT_SCALE**2] * len(sheets), rel=0.02)
-
-
-def test_captions_are_drawn():
-    picture = Image.new("RGB", (64, 64), (250, 250, 248))
-    blank, written = draw_sheet([("", picture)]), draw_sheet([("zcolor", picture)])
-    assert np.ptp(np.asarray(blank)) == 2
-    assert np.asarray(written)[: demo._CAPTION_HEIGHT].min() < 100
-    assert np.array_equal(
-        np.asarray(blank)[demo._CAPTION_HEIGHT :], np.asarray(written)[demo._CAPTION_HEIGHT :]
-    )
-
-
-def test_sheet_of_nothing():
-    with pytest.raises(ValueError, match="at least one panel"):
-        draw_sheet([])
 
 
 def test_installed_without_the_source_tree(monkeypatch, tmp_path):

@@ -12,7 +12,12 @@ from importlib.metadata import PackageNotFoundError, version
 
 import tyro
 
+from zcolor.apps.cli_colorize import run_colorize
 from zcolor.apps.commands import (
+    INTERRUPTED,
+    OK,
+    SOME_FAILED,
+    USAGE,
     Colorize,
     Command,
     Demo,
@@ -24,9 +29,6 @@ from zcolor.apps.commands import (
     Zcolor,
 )
 from zcolor.registry import MODELS
-
-OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-"""Exit codes; 130 is the shell's own for Ctrl-C."""
 
 # `--debug` may follow the subcommand; one flag for a switch, and no "None" to type.
 _STYLE = (
@@ -79,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(command: Command, argv: Sequence[str]) -> int:
     match command:
         case Colorize():
-            return _colorize(command)
+            return run_colorize(command, version=_version())
         case Evaluate():
             return _evaluate(command, argv)
         case Train():
@@ -107,37 +109,6 @@ def _check_named(data: Sequence[str]) -> None:
     """Refuse an empty list here: the folder of a run is made before its photographs are read."""
     if not data:
         raise ValueError("no DATA given; name packs (.h5), folders, images, zip archives or lists")
-
-
-def _colorize(command: Colorize) -> int:
-    from zcolor.apps.folder import color_files
-
-    report = color_files(
-        command.inputs,
-        command.out,
-        overwrite=command.overwrite,
-        model=command.model,
-        settings=command.settings,
-        device=command.device,
-        quality=command.quality,
-        max_pixels=command.max_pixels,
-        jobs=command.jobs,
-    )
-    for path in report.done:
-        print(path)
-    for path, reason in report.skipped:
-        print(f"skipped {path}: {reason}; --overwrite replaces it", file=sys.stderr)
-    for path, reason in report.failed:
-        where = "" if str(path) in reason else f"{path}: "
-        print(f"failed {where}{' '.join(reason.split())}", file=sys.stderr)
-    counts = [f"{len(report.done)} coloured"]
-    counts += [f"{len(report.skipped)} skipped"] if report.skipped else []
-    counts += [f"{len(report.failed)} failed"] if report.failed else []
-    counts += [f"interrupted, {report.waiting} not reached"] if report.interrupted else []
-    print(f"zcolor: {', '.join(counts)}", file=sys.stderr)
-    if report.interrupted:
-        return INTERRUPTED
-    return SOME_FAILED if report.failed else OK
 
 
 def _evaluate(command: Evaluate, argv: Sequence[str]) -> int:
@@ -231,10 +202,11 @@ def _priors(command: Priors, argv: Sequence[str]) -> int:
 
 
 def _models() -> int:
-    rows = [("name", "size", "licence", "what it is", "after")]
+    rows = [("name", "parameters", "size", "licence", "what it is", "after")]
     for name, entry in MODELS.items():
         size = f"{entry.path.stat().st_size / 1e6:.1f} MB" if entry.path.is_file() else "missing"
-        rows.append((name, size, entry.licence, entry.description, entry.source))
+        parameters = f"{entry.n_parameters / 1e6:.1f} M"
+        rows.append((name, parameters, size, entry.licence, entry.description, entry.source))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())

@@ -11,32 +11,47 @@ import tyro
 from zcolor.settings import ColorizeSettings, Device, EvaluateSettings
 from zcolor.training.settings import PackSettings, PriorSettings, TrainSettings
 
+OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes; 130 is the shell's own for Ctrl-C."""
+Format = Literal["jpeg", "png", "tiff", "webp", "avif", "jpeg2000", "bmp", "gif", "ppm", "tga"]
+"""What `--format` takes: `zcolor.formats.COLOR_FORMATS` in small letters."""
 _Sources = Annotated[tuple[str, ...], tyro.conf.Positional]
 
 
 @dataclass(frozen=True)
 class Colorize:
-    """Colour image files, and all pictures in folders.
+    """Colour image files, and all pictures in folders; - reads a picture from a pipe.
 
     example: zcolor colorize album/ -o album-color/
     """
 
     inputs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Image files and folders."""
+    """Image files and folders, or - for a single picture from standard input."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """A folder, or the name for a single picture; without it NAME-color.EXT beside each picture."""
+    """A folder, or the name for a single picture, or - for standard output; without it
+    NAME-color.EXT beside each picture, and standard output for one from standard input."""
     model: str = "zhang"
     """A name that `zcolor models` lists, or a checkpoint."""
     settings: Annotated[ColorizeSettings, tyro.conf.arg(name="")] = field(
         default_factory=ColorizeSettings
     )
     """How the pictures are coloured."""
+    format: Format | None = None
+    """Of all results; without it the format of each picture, or png where that holds no colour."""
     quality: int = 95
     """Of JPEG, WebP and AVIF files, 1 to 100."""
     max_pixels: int = 300_000_000
     """Larger pictures are refused."""
     overwrite: bool = False
     """Replace results that exist; originals are never replaced."""
+    resume: bool = False
+    """Pass over pictures whose results exist, without a word: goes on after an interrupt."""
+    dry_run: bool = False
+    """Only list what would be written."""
+    summary: Path | None = None
+    """A JSON file for what became of every picture."""
+    compare: Path | None = None
+    """A picture file for a sheet of the first 100 photos, before and after."""
     jobs: int = 0
     """Photos at a time; 0 takes one per core."""
     device: Device = "auto"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from tqdm import tqdm
 
+from zcolor.apps.sheets import contact_sheet, draw_sheet
 from zcolor.atomic import whole_file
 from zcolor.colorizer import Colorizer
 from zcolor.lab import rgb_to_lab
@@ -23,12 +23,6 @@ SAMPLES = Path(__file__).resolve().parents[2] / "data" / "samples"
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 # A photo whose mean chroma is below this has no colour of its own to compare with.
 _GREY_CHROMA = 2.0
-_PANEL_HEIGHT = 320  # pixels, of every panel of a sheet
-_GAP = 8  # pixels between panels
-_CAPTION_HEIGHT = 24  # pixels
-_BACKGROUND, _INK = (250, 250, 248), (40, 40, 40)
-_CONTACT_SCALE = 0.6  # of the sheets on the contact sheet
-_CONTACT_WIDTH = 1600  # pixels, of the contact sheet
 
 
 @dataclass(frozen=True)
@@ -89,51 +83,8 @@ def make_demo(
     # No photo of its own has a name that starts so: it is first in the folder.
     contact = out / "_all.jpg"
     with whole_file(contact) as temporary:
-        _contact_sheet(sheets).save(temporary, "JPEG", quality=90)
+        contact_sheet(sheets).save(temporary, "JPEG", quality=90)
     return DemoReport(tuple(written), contact)
-
-
-def draw_sheet(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
-    """Set pictures side by side, each below its caption.
-
-    Parameters
-    ----------
-    panels
-        Captions and pictures; the pictures are brought to one height.
-
-    Returns
-    -------
-    An RGB picture.
-
-    Raises
-    ------
-    ValueError
-        If there are no panels.
-
-    Examples
-    --------
-    >>> draw_sheet([("grey", Image.new("RGB", (320, 320)))]).size
-    (336, 352)
-    """
-    if not panels:
-        raise ValueError("a sheet needs at least one panel, got none")
-    pictures = [
-        picture.resize(
-            (max(1, round(picture.width * _PANEL_HEIGHT / picture.height)), _PANEL_HEIGHT),
-            Image.Resampling.LANCZOS,
-        )
-        for _, picture in panels
-    ]
-    width = sum(picture.width + _GAP for picture in pictures) + _GAP
-    sheet = Image.new("RGB", (width, _CAPTION_HEIGHT + _PANEL_HEIGHT + _GAP), _BACKGROUND)
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(15)
-    left = _GAP
-    for (caption, _), picture in zip(panels, pictures, strict=True):
-        draw.text((left, _CAPTION_HEIGHT / 2), caption, fill=_INK, font=font, anchor="lm")
-        sheet.paste(picture, (left, _CAPTION_HEIGHT))
-        left += picture.width + _GAP
-    return sheet
 
 
 def _find_samples(folder: Path | None) -> list[Path]:
@@ -163,26 +114,3 @@ def _panels(original: Image.Image, colorizer: Colorizer) -> list[tuple[str, Imag
     assert isinstance(colored, Image.Image)
     panels = [("black and white", grey), ("zcolor", colored)]
     return panels if chroma < _GREY_CHROMA else [*panels, ("original", original)]
-
-
-def _contact_sheet(sheets: Sequence[Image.Image]) -> Image.Image:
-    """Set sheets, all of one height, in rows, each row as full as it gets."""
-    small = [
-        sheet.resize(
-            (round(sheet.width * _CONTACT_SCALE), round(sheet.height * _CONTACT_SCALE)),
-            Image.Resampling.LANCZOS,
-        )
-        for sheet in sheets
-    ]
-    width = max(_CONTACT_WIDTH, *(sheet.width for sheet in small))
-    height = small[0].height
-    places, left, top = [], 0, 0
-    for sheet in small:
-        if left and left + sheet.width > width:
-            left, top = 0, top + height
-        places.append((left, top))
-        left += sheet.width
-    contact = Image.new("RGB", (width, top + height), _BACKGROUND)
-    for place, sheet in zip(places, small, strict=True):
-        contact.paste(sheet, place)
-    return contact

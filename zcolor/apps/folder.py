@@ -4,68 +4,44 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from PIL import Image
 from tqdm import tqdm
 
+from zcolor.apps.folder_report import FolderReport, Outcome, PhotoResult
 from zcolor.apps.pipeline import Lanes
+from zcolor.apps.plan import Job, chains_of, plan_jobs
+from zcolor.apps.sheets import contact_sheet, draw_sheet, panel_of
 from zcolor.arrays import AnyArray
+from zcolor.atomic import whole_file
 from zcolor.colorizer import Colorizer
 from zcolor.files import MAX_PIXELS, image_size, write_image
 from zcolor.formats import color_format, format_for
 from zcolor.metadata import Metadata
 from zcolor.photo import read_photo
 from zcolor.readers import ImageReadError
+from zcolor.registry import find_weights
 from zcolor.settings import ColorizeSettings
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = frozenset({
-    ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pcx", ".pgm",
-    ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp", ".xbm",
-})  # fmt: skip
-"""Endings of the files that are taken from a folder; files named one by one may have any."""
-MARK = "-color"
-"""What the name of a coloured picture beside its original ends in."""
-
 # What reading, colouring and writing one picture may raise without saying anything about the next.
 _ONE_BAD_FILE = (OSError, ValueError, TypeError, RuntimeError, MemoryError)
-
-
-@dataclass(frozen=True)
-class FolderReport:
-    """What became of every picture."""
-
-    done: tuple[Path, ...] = ()
-    """The pictures that were written."""
-    skipped: tuple[tuple[Path, str], ...] = ()
-    """Sources left alone, and why."""
-    failed: tuple[tuple[Path, str], ...] = ()
-    """Sources that could not be coloured, and why."""
-    waiting: int = 0
-    """Pictures that were not reached, because of an interrupt."""
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether Ctrl-C ended the work early."""
-        return self.waiting > 0
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """One picture to colour; the same one named twice is two jobs."""
-
-    source: Path
-    target: Path
-    chosen: bool = False
-    """Whether the user chose the target's name, ending included."""
+# Photos on a before/after sheet; more would make it a picture that few programs open.
+_MOST_COMPARED = 100
 
 
 class _Skip(Exception):  # noqa: N818 (no error: a reason)
     """A picture that is left alone; the message says why."""
+
+
+class _DoneBefore(Exception):  # noqa: N818
+    """A picture whose result is there already."""
 
 
 def color_files(
@@ -73,12 +49,16 @@ def color_files(
     out: str | os.PathLike[str] | None = None,
     *,
     overwrite: bool = False,
+    resume: bool = False,
+    dry_run: bool = False,
     model: str | os.PathLike[str] = "zhang",
     settings: ColorizeSettings = ColorizeSettings(),
     device: str | torch.device = "auto",
+    file_format: str | None = None,
     quality: int = 95,
     max_pixels: int = MAX_PIXELS,
     jobs: int = 0,
+    compare: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> FolderReport:
     """Colour files, and every picture in folders and their subfolders.
@@ -98,10 +78,16 @@ def color_files(
         file also the name of the new file. EXT becomes png for formats without colour.
     overwrite
         Replace files that exist; originals are never replaced.
+    resume
+        Results that exist are work done before, not a reason to complain.
+    dry_run
+        Read the headers and tell what would be written; colour and write nothing.
     model, device
         As for `zcolor.colorize`.
     settings
         How; the fields are the other parameters of `zcolor.colorize`.
+    file_format
+        One of `zcolor.formats.COLOR_FORMATS` for all results; None keeps that of each picture.
     quality
         Of JPEG, WebP and AVIF files: 1 to 100.
     max_pixels
@@ -109,6 +95,8 @@ def color_files(
     jobs
         Photos at a time; 0 takes one per core. Memory grows with it, by about 0.35 GB each at
         most, but not with the number of files.
+    compare
+        A picture file to draw: the first 100 photos before and after, side by side.
     progress
         Show a progress bar on a terminal.
 
@@ -127,11 +115,30 @@ def color_files(
         raise ValueError(f"quality must lie in 1..100, got {quality}")
     if jobs < 0:
         raise ValueError(f"jobs must be 0 (one per core) or more, got {jobs}")
-    plan, failed = _plan([Path(source) for source in sources], None if out is None else Path(out))
-    colorizer = Colorizer(model, device=device)
-    chains = _chains(plan)
+    if overwrite and resume:
+        raise ValueError("overwrite replaces the results that resume keeps; choose one of them")
+    if compare is not None:
+        format_for(compare)  # refuses what cannot be written before the work begins
+    paths = [Path(source) for source in sources]
+    plan, failed = plan_jobs(paths, None if out is None else Path(out), file_format)
+    chains = chains_of(plan)
     lanes = Lanes(min(jobs or os.cpu_count() or 1, max(1, len(chains))))
-    worker = _Worker(colorizer, settings, overwrite, quality, max_pixels, plan, lanes)
+    if dry_run:
+        find_weights(model)
+        colorizer = None
+    else:
+        colorizer = Colorizer(model, device=device)
+    worker = _Worker(
+        jobs=plan,
+        lanes=lanes,
+        colorizer=colorizer,
+        settings=settings,
+        overwrite=overwrite,
+        resume=resume,
+        quality=quality,
+        max_pixels=max_pixels,
+        n_compared=_MOST_COMPARED if compare is not None else 0,
+    )
     with tqdm(
         total=len(plan), desc="colouring", unit="photo", disable=None if progress else True
     ) as bar:
@@ -139,68 +146,80 @@ def color_files(
             lanes.each(worker.color_chain, chains, lambda chain: bar.update(len(chain)))
         except KeyboardInterrupt:
             logger.debug("interrupted")
+    if compare is not None and worker.sheets:
+        _write_sheets(Path(compare), [sheet for _, sheet in sorted(worker.sheets.items())])
     return worker.report(failed)
 
 
+@dataclass(eq=False, kw_only=True)
 class _Worker:
     """Colours jobs, in several threads at once, and remembers what became of them."""
 
-    def __init__(
-        self,
-        colorizer: Colorizer,
-        settings: ColorizeSettings,
-        overwrite: bool,  # noqa: FBT001 (called in one place)
-        quality: int,
-        max_pixels: int,
-        jobs: Sequence[_Job],
-        lanes: Lanes,
-    ) -> None:
-        self.colorizer, self.settings = colorizer, settings
-        self.overwrite, self.quality, self.max_pixels = overwrite, quality, max_pixels
-        self.jobs, self.lanes = jobs, lanes
-        self.originals = {job.source.resolve() for job in jobs}
-        self.taken: dict[Path, Path] = {}
-        self.done: dict[_Job, Path] = {}
-        self.skipped: dict[_Job, str] = {}
-        self.failed: dict[_Job, str] = {}
+    jobs: Sequence[Job]
+    lanes: Lanes
+    colorizer: Colorizer | None
+    """None only tells what would be done."""
+    settings: ColorizeSettings
+    overwrite: bool
+    resume: bool
+    quality: int
+    max_pixels: int
+    n_compared: int
+    sheets: dict[int, Image.Image] = field(default_factory=dict)
+    """Before and after, by the place of the job."""
 
-    def color_chain(self, chain: Sequence[_Job]) -> None:
+    def __post_init__(self) -> None:
+        self.places = {job: place for place, job in enumerate(self.jobs)}
+        self.originals = {job.source.resolve() for job in self.jobs}
+        self.taken: dict[Path, Path] = {}
+        self.results: dict[Job, PhotoResult] = {}
+
+    def color_chain(self, chain: Sequence[Job]) -> None:
         """Colour pictures that may ask for the same name, one after the other."""
         for job in chain:
-            try:
-                self.done[job] = self.color(job)
-            except _Skip as reason:
-                self.skipped[job] = str(reason)
-            except _ONE_BAD_FILE as error:
-                logger.debug("failed: %s", job.source, exc_info=True)
-                self.failed[job] = str(error) or type(error).__name__
+            start = time.perf_counter()
+            outcome, target, reason = self._outcome(job)
+            seconds = time.perf_counter() - start
+            self.results[job] = PhotoResult(job.source, outcome, target, reason, seconds)
+
+    def _outcome(self, job: Job) -> tuple[Outcome, Path | None, str]:
+        try:
+            return "done", self.color(job), ""
+        except _DoneBefore as before:
+            return "before", Path(str(before)), ""
+        except _Skip as reason:
+            return "skipped", None, str(reason)
+        except _ONE_BAD_FILE as error:
+            logger.debug("failed: %s", job.source, exc_info=True)
+            return "failed", None, str(error) or type(error).__name__
 
     def report(self, failed: Sequence[tuple[Path, str]]) -> FolderReport:
         """Tell what became of the jobs, in their order, after what had failed before."""
-        n_seen = len(self.done) + len(self.skipped) + len(self.failed)
         return FolderReport(
-            done=tuple(self.done[job] for job in self.jobs if job in self.done),
-            skipped=tuple((j.source, self.skipped[j]) for j in self.jobs if j in self.skipped),
-            failed=(
-                *failed,
-                *((j.source, self.failed[j]) for j in self.jobs if j in self.failed),
+            photos=(
+                *(PhotoResult(path, "failed", reason=reason) for path, reason in failed),
+                *(self.results[job] for job in self.jobs if job in self.results),
             ),
-            waiting=len(self.jobs) - n_seen,
+            waiting=len(self.jobs) - len(self.results),
         )
 
-    def color(self, job: _Job) -> Path:
+    def color(self, job: Job) -> Path:
         """Colour one picture and return the path that was written."""
         self.lanes.check()
         self._check_free(job.source, job.target)  # before the work of reading
-        with self.lanes.hold(_n_pixels(job.source)):
-            target, pixels, metadata = self._colored(job)
-            self.lanes.check()
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_image(target, pixels, metadata=metadata, quality=self.quality)
+        if self.colorizer is None:
+            image_size(job.source)  # a header that cannot be read says so
+            target = job.target
+        else:
+            with self.lanes.hold(_n_pixels(job.source)):
+                target, pixels, metadata = self._colored(job, self.colorizer)
+                self.lanes.check()
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_image(target, pixels, metadata=metadata, quality=self.quality)
         self.taken[target.resolve()] = job.source
         return target
 
-    def _colored(self, job: _Job) -> tuple[Path, AnyArray, Metadata]:
+    def _colored(self, job: Job, colorizer: Colorizer) -> tuple[Path, AnyArray, Metadata]:
         """Give the coloured pixels, and where they belong."""
         target, settings = job.target, self.settings
         photo = read_photo(job.source, max_pixels=self.max_pixels)
@@ -209,16 +228,21 @@ class _Worker:
             if job.chosen:
                 raise ValueError(
                     f"{named} cannot hold the transparency of this picture; "
-                    "end the name of the output in .png"
+                    "end the name of the output in .png, or choose the format png"
                 )
             target = target.with_suffix(".png")
             self._check_free(job.source, target)
         self.lanes.check()
-        ab = self.colorizer.predict_ab(photo, settings)
+        compared = self.places[job] < self.n_compared
+        before = panel_of(photo.pixels[0]) if compared else None  # type: ignore[arg-type]
+        ab = colorizer.predict_ab(photo, settings)
         self.lanes.check()
         pixels = photo.render(
             ab, upsample=settings.upsample, saturation=settings.saturation, in_place=True
         )
+        if before is not None:
+            panels = [(job.source.name, before), ("zcolor", panel_of(pixels))]
+            self.sheets[self.places[job]] = draw_sheet(panels)
         return target, pixels, photo.metadata
 
     def _check_free(self, source: Path, target: Path) -> None:
@@ -233,6 +257,9 @@ class _Worker:
                 "colour it alone"
             )
         if target.exists() and not self.overwrite:
+            if self.resume:
+                self.taken[place] = source
+                raise _DoneBefore(target)
             raise _Skip(f"{target} exists")
 
 
@@ -245,82 +272,7 @@ def _n_pixels(source: Path) -> int:
     return width * height
 
 
-def _chains(jobs: Sequence[_Job]) -> list[list[_Job]]:
-    """Put jobs together whose results could get the same name: the first one decides.
-
-    The ending may still change, and some file systems take "A" for "a".
-    """
-    chains: dict[str, list[_Job]] = {}
-    for job in jobs:
-        chains.setdefault(str(job.target.resolve().with_suffix("")).casefold(), []).append(job)
-    return list(chains.values())
-
-
-def _plan(sources: Sequence[Path], out: Path | None) -> tuple[list[_Job], list[tuple[Path, str]]]:
-    """List the pictures with the names of their results, and what is wrong with the sources."""
-    if not sources:
-        raise ValueError("there is nothing to colour; name image files or folders")
-    if out is not None and not _is_folder(out, sources):
-        if len(sources) > 1:
-            raise ValueError(
-                f"{len(sources)} sources cannot go into the one file {out}; name a folder"
-            )
-        format_for(out)  # refuses an ending that cannot hold colour
-        if sources[0].is_file():
-            return [_Job(sources[0], out, chosen=True)], []
-    jobs: list[_Job] = []
-    failed: list[tuple[Path, str]] = []
-    for source in sources:
-        if source.is_dir():
-            root = None
-            if out is not None:
-                root = out if len(sources) == 1 else out / source.resolve().name
-            found = [
-                _Job(path, _target(path, None if root is None else root / path.relative_to(source)))
-                for path in _pictures(source, out, failed)
-            ]
-            jobs += found
-            if not found:
-                failed.append((source, "there are no pictures in this folder; check its name"))
-        elif source.is_file():
-            jobs.append(_Job(source, _target(source, None if out is None else out / source.name)))
-        else:
-            failed.append((source, "there is no such file or folder; check the path"))
-    return jobs, failed
-
-
-def _is_folder(out: Path, sources: Sequence[Path]) -> bool:
-    """Whether `out` means a folder: it is one, or has no ending, or is to hold a folder."""
-    return out.is_dir() or not out.suffix or any(source.is_dir() for source in sources)
-
-
-def _pictures(folder: Path, out: Path | None, failed: list[tuple[Path, str]]) -> Iterator[Path]:
-    """Walk a folder in the order of names, past hidden files, earlier results and `out`."""
-    avoid = None if out is None else out.resolve()
-
-    def note(error: OSError) -> None:
-        failed.append((Path(error.filename), f"cannot be opened ({error.strerror})"))
-
-    for root, folders, names in os.walk(folder, onerror=note):
-        here = Path(root)
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and (here / name).resolve() != avoid
-        )
-        for name in sorted(names):
-            path = here / name
-            if name.startswith(".") or path.suffix.lower() not in SUFFIXES:
-                continue
-            if not path.stem.endswith(MARK):
-                yield path
-
-
-def _target(source: Path, mirrored: Path | None) -> Path:
-    """Name the result: NAME-color.EXT beside the source, or the mirrored name."""
-    target = mirrored or source.with_stem(source.stem + MARK)
-    try:
-        format_for(target)
-    except ValueError:  # a format without colour
-        return target.with_suffix(".png")
-    return target
+def _write_sheets(path: Path, sheets: Sequence[Image.Image]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary:
+        contact_sheet(sheets).save(temporary, format_for(path), quality=90)

@@ -1,0 +1,122 @@
+"""`zcolor colorize`: files and folders, or one picture in a pipe; imports late what is heavy."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zcolor.apps.commands import INTERRUPTED, OK, SOME_FAILED, Colorize
+
+if TYPE_CHECKING:
+    from zcolor.apps.folder_report import FolderReport
+
+PIPE = Path("-")
+"""Standard input or output in place of a file."""
+
+
+def run_colorize(command: Colorize, *, version: str) -> int:
+    """Run `zcolor colorize`; the exit code."""
+    if PIPE in command.inputs or command.out == PIPE:
+        return _colorize_pipe(command)
+    from zcolor.apps.folder import color_files
+
+    report = color_files(
+        command.inputs,
+        command.out,
+        overwrite=command.overwrite,
+        resume=command.resume,
+        dry_run=command.dry_run,
+        model=command.model,
+        settings=command.settings,
+        device=command.device,
+        file_format=_format_of(command),
+        quality=command.quality,
+        max_pixels=command.max_pixels,
+        jobs=command.jobs,
+        compare=command.compare,
+    )
+    if command.summary is not None:
+        from zcolor.apps.folder_report import write_summary
+
+        write_summary(
+            command.summary,
+            report,
+            version=version,
+            model=command.model,
+            settings=command.settings,
+            dry_run=command.dry_run,
+        )
+    return _tell(report, dry_run=command.dry_run)
+
+
+def _tell(report: FolderReport, *, dry_run: bool) -> int:
+    """Print what became of the pictures; the exit code."""
+    for photo in report.of("done"):
+        print(f"{photo.source} -> {photo.target}" if dry_run else photo.target)
+    for path, reason in report.skipped:
+        print(f"skipped {path}: {reason}; --overwrite replaces it", file=sys.stderr)
+    for path, reason in report.failed:
+        where = "" if str(path) in reason else f"{path}: "
+        print(f"failed {where}{' '.join(reason.split())}", file=sys.stderr)
+    counts = [f"{len(report.done)} {'to colour' if dry_run else 'coloured'}"]
+    counts += [f"{len(report.before)} done before"] if report.before else []
+    counts += [f"{len(report.skipped)} skipped"] if report.skipped else []
+    counts += [f"{len(report.failed)} failed"] if report.failed else []
+    counts += [f"interrupted, {report.waiting} not reached"] if report.interrupted else []
+    print(f"zcolor: {', '.join(counts)}", file=sys.stderr)
+    if report.interrupted:
+        return INTERRUPTED
+    return SOME_FAILED if report.failed else OK
+
+
+def _format_of(command: Colorize) -> str | None:
+    return None if command.format is None else command.format.upper()
+
+
+def _colorize_pipe(command: Colorize) -> int:
+    """Colour a single picture from standard input, to standard output, or both."""
+    _check_pipe(command)
+    from zcolor.apps.stream import color_bytes
+    from zcolor.atomic import whole_file
+    from zcolor.colorizer import Colorizer
+    from zcolor.formats import format_for
+
+    (source,) = command.inputs
+    file_format, out = _format_of(command), command.out
+    if out not in (None, PIPE):
+        file_format = file_format or format_for(out)
+    data = sys.stdin.buffer.read() if source == PIPE else source.read_bytes()
+    colored, _ = color_bytes(
+        data,
+        Colorizer(command.model, device=command.device),
+        command.settings,
+        file_format=file_format,
+        quality=command.quality,
+        max_pixels=command.max_pixels,
+    )
+    if out in (None, PIPE):
+        sys.stdout.buffer.write(colored)
+        sys.stdout.buffer.flush()
+    else:
+        with whole_file(out) as temporary:
+            temporary.write_bytes(colored)
+    return OK
+
+
+def _check_pipe(command: Colorize) -> None:
+    """Refuse what cannot go through a pipe."""
+    if len(command.inputs) != 1:
+        raise ValueError(
+            f"a pipe carries a single picture, got {len(command.inputs)} inputs; "
+            "name a folder as output to colour several"
+        )
+    if any((command.resume, command.dry_run, command.summary, command.compare)):
+        raise ValueError("resume, dry-run, summary and compare are for files, not for a pipe")
+    if command.inputs[0] == PIPE and sys.stdin.isatty():
+        raise ValueError("standard input is the keyboard; give a picture, as in `- < photo.jpg`")
+    if command.out in (None, PIPE):
+        if sys.stdout.isatty():
+            raise ValueError("standard output is the screen; name a file: `> color.jpg`")
+    elif command.out.exists() and not command.overwrite:
+        raise FileExistsError(f"{command.out} exists; choose another name, or --overwrite it")

@@ -1,0 +1,148 @@
+"""Which pictures a call of `zcolor colorize` means, and where their results belong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from zcolor.formats import ending_of, format_for
+
+SUFFIXES = frozenset({
+    ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pcx", ".pgm",
+    ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp", ".xbm",
+})  # fmt: skip
+"""Endings of the files that are taken from a folder; files named one by one may have any."""
+MARK = "-color"
+"""What the name of a coloured picture beside its original ends in."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One picture to colour; the same one named twice is two jobs."""
+
+    source: Path
+    """The picture."""
+    target: Path
+    """Where the coloured one goes."""
+    chosen: bool = False
+    """Whether the user chose the target's format, which then may not change."""
+
+
+def plan_jobs(
+    sources: Sequence[Path], out: Path | None, file_format: str | None = None
+) -> tuple[list[Job], list[tuple[Path, str]]]:
+    """List the pictures with the names of their results.
+
+    Parameters
+    ----------
+    sources
+        Image files and folders.
+    out
+        As in `zcolor.apps.folder.color_files`.
+    file_format
+        One of `zcolor.formats.COLOR_FORMATS` for all results; None keeps that of each picture
+        where it can hold colour, as far as its name tells.
+
+    Returns
+    -------
+    jobs, failed
+        The pictures in their order, and the sources that are none, each with what is wrong.
+
+    Raises
+    ------
+    ValueError
+        For no sources, several sources with a file as `out`, and names of files that hold no
+        colour or another format.
+    """
+    if not sources:
+        raise ValueError("there is nothing to colour; name image files or folders")
+    if out is not None and not _is_folder(out, sources):
+        if len(sources) > 1:
+            raise ValueError(
+                f"{len(sources)} sources cannot go into the one file {out}; name a folder"
+            )
+        named = format_for(out)  # refuses an ending that cannot hold colour
+        if file_format not in (None, named):
+            raise ValueError(
+                f"{out} is the name of a {named} file, but the format asked for is {file_format}; "
+                "leave one of them out"
+            )
+        if sources[0].is_file():
+            return [Job(sources[0], out, chosen=True)], []
+    jobs: list[Job] = []
+    failed: list[tuple[Path, str]] = []
+    for source in sources:
+        if source.is_dir():
+            root = None
+            if out is not None:
+                root = out if len(sources) == 1 else out / source.resolve().name
+            found = [
+                _job(path, None if root is None else root / path.relative_to(source), file_format)
+                for path in _pictures(source, out, failed)
+            ]
+            jobs += found
+            if not found:
+                failed.append((source, "there are no pictures in this folder; check its name"))
+        elif source.is_file():
+            jobs.append(_job(source, None if out is None else out / source.name, file_format))
+        else:
+            failed.append((source, "there is no such file or folder; check the path"))
+    return jobs, failed
+
+
+def chains_of(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Put jobs together whose results could get the same name: the first one decides.
+
+    The ending may still change, and some file systems take "A" for "a".
+    """
+    chains: dict[str, list[Job]] = {}
+    for job in jobs:
+        chains.setdefault(str(job.target.resolve().with_suffix("")).casefold(), []).append(job)
+    return list(chains.values())
+
+
+def _is_folder(out: Path, sources: Sequence[Path]) -> bool:
+    """Whether `out` means a folder: it is one, or has no ending, or is to hold a folder."""
+    return out.is_dir() or not out.suffix or any(source.is_dir() for source in sources)
+
+
+def _pictures(folder: Path, out: Path | None, failed: list[tuple[Path, str]]) -> Iterator[Path]:
+    """Walk a folder in the order of names, past hidden files, earlier results and `out`."""
+    avoid = None if out is None else out.resolve()
+
+    def note(error: OSError) -> None:
+        failed.append((Path(error.filename), f"cannot be opened ({error.strerror})"))
+
+    for root, folders, names in os.walk(folder, onerror=note):
+        here = Path(root)
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and (here / name).resolve() != avoid
+        )
+        for name in sorted(names):
+            path = here / name
+            if name.startswith(".") or path.suffix.lower() not in SUFFIXES:
+                continue
+            if not path.stem.endswith(MARK):
+                yield path
+
+
+def _job(source: Path, mirrored: Path | None, file_format: str | None) -> Job:
+    """Name the result: NAME-color.EXT beside the source, or the mirrored name."""
+    target = mirrored or source.with_stem(source.stem + MARK)
+    if file_format is not None:
+        # An ending that names the format already stays as it is written.
+        fits = _format_or_none(target) == file_format
+        named = target if fits else target.with_suffix(ending_of(file_format))
+        return Job(source, named, chosen=True)
+    return Job(source, target if _format_or_none(target) else target.with_suffix(".png"))
+
+
+def _format_or_none(path: Path) -> str | None:
+    try:
+        return format_for(path)
+    except ValueError:  # a format without colour
+        return None
