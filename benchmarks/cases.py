@@ -9,6 +9,7 @@ import torch
 
 from benchmarks import (
     case_cuda,
+    case_means,
     case_memory,
     case_parts,
     case_pictures,
@@ -38,6 +39,7 @@ CASES: Mapping[str, Case] = {
     "forward": Case(case_parts.forward),
     "lab": Case(case_parts.lab),
     "upsampling": Case(case_parts.upsampling),
+    "means": Case(case_means.means),
     "priors": Case(case_training.priors),
     "training": Case(case_training.training),
     "training-memory": Case(case_training.training_memory),

@@ -407,6 +407,16 @@ def test_a_case_gives_its_rows(tiny, name):
     assert to_markdown({}, "", LIMITS, found)
 
 
+def test_means(tiny, monkeypatch):
+    monkeypatch.setattr("benchmarks.case_means.SIDE", 32)
+    monkeypatch.setattr("shutil.which", lambda _: None)  # compiling takes half a minute
+    found = CASES["means"].measure(tiny)
+    assert len({row.what for row in found}) == 4
+    others = {row.reference_is for row in found}
+    assert {"float32, channels first", "one thread", "decoded whole"} <= others
+    assert all(row.ours > 0 and row.reference and row.target is None for row in found)
+
+
 def test_settings_are_stated(tiny):
     text = bench_module.setting(tiny)
     assert "working size 128" in text
