@@ -10,7 +10,7 @@ LISTS := setup.cfg setup.py constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two installs into one .venv would meet
-.PHONY: help demo test test-all lint format bench clean
+.PHONY: help demo test test-all lint format bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,8 +37,12 @@ format: $(VENV)/.stamp-dev ## rewrite the sources in the house style
 bench: $(VENV)/.stamp-dev ## measure speed and memory against the usual path
 	$(BIN)/python -m benchmarks
 
+docs: $(VENV)/.stamp-dev ## build the pages into docs/_build/html, where a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
 clean: ## remove .venv and the caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis docs/_build
 
 # The pinned pip and setuptools come first and build isolation is off, so that the build itself
 # uses the pinned versions too, whatever pip the Python came with.
@@ -56,5 +60,5 @@ $(VENV)/.stamp-run: $(VENV)/.stamp-venv $(LISTS)
 	touch $@
 
 $(VENV)/.stamp-dev: $(VENV)/.stamp-venv $(LISTS)
-	$(PIP) install --no-build-isolation --constraint constraints.txt --editable ".[dev,train]"
+	$(PIP) install --no-build-isolation --constraint constraints.txt --editable ".[dev,train,video,web,docs]"
 	touch $@ $(VENV)/.stamp-run

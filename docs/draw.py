@@ -1,8 +1,13 @@
-"""Draw the pictures of the pages with the shipped model: `python docs/draw.py`."""
+"""Draw the pictures of the pages with the shipped model: `python docs/draw.py`.
+
+`python docs/draw.py gallery grid` draws those alone; without names all are drawn.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -15,14 +20,22 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from zcolor import Colorizer
-from zcolor.lab import rgb_to_lab
+from zcolor.apps.sheets import draw_sheet
+from zcolor.lab import lab_to_rgb, rgb_to_lab
 from zcolor.photo import read_photo
+from zcolor.training.priors import Priors, read_priors, rebalancing_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = ROOT / "data" / "samples"
 IMAGES = ROOT / "docs" / "images"
+PRIORS = ROOT / "data" / "priors.h5"
 SIDE = 220  # pixels, height of a picture in a row
 FAILURES = (("stairs", "coffee"), ("cat", "raccoon"))  # samples that come out wrong
+
+GALLERY = ("astronaut", "windmill", "coffee", "dandelions", "moose", "cat", "raccoon", "weir")
+GALLERY_GREY = ("cameraman", "stairs")  # black and white at their source: no truth
+GALLERY_AGED = ("aged-officer", "aged-windmill")
+GALLERY_SKIMAGE = ("rocket",)  # of skimage.data, beside those that are among the samples
 
 Rgb = npt.NDArray[np.uint8]
 
@@ -191,12 +204,123 @@ def draw_failures(colorizer: Colorizer) -> None:
     save("failures.jpg", rows)
 
 
-if __name__ == "__main__":
+def cells_picture(priors: Priors, values: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """Lay the values of the cells out over the plane: b upwards, a to the right."""
+    return values.reshape(priors.settings.bins, priors.settings.bins).T
+
+
+def draw_grid() -> None:
+    """The cells over the ab plane, each in its own colour, at three lightnesses."""
+    priors = read_priors(PRIORS)
+    bins, (low, high) = priors.settings.bins, priors.settings.range
+    centers = priors.grid.centers
+    figure = Figure(figsize=(10, 4.1), layout="constrained")
+    for axes, lightness in zip(figure.subplots(1, 3, sharey=True), (30, 60, 85), strict=True):
+        lab = torch.cat([torch.full((len(centers), 1), float(lightness)), centers], dim=1)
+        rgb = lab_to_rgb(lab.T[None, :, None], map_gamut=False)[0, :, 0].T
+        shown = ((rgb >= 0) & (rgb <= 1)).all(dim=1)  # sRGB has no others at this lightness
+        picture = torch.where(shown[:, None], rgb, torch.ones(3)).reshape(bins, bins, 3)
+        axes.imshow(picture.permute(1, 0, 2).numpy(), extent=(low, high, low, high), origin="lower")
+        edges = np.linspace(low, high, bins + 1)
+        axes.vlines(edges, low, high, color="0.8", linewidth=0.5)
+        axes.hlines(edges, low, high, color="0.8", linewidth=0.5)
+        axes.plot(0, 0, "k+")
+        axes.set(title=f"L = {lightness}", xlabel="a: green to red")
+    figure.axes[0].set_ylabel("b: blue to yellow")
+    figure.savefig(IMAGES / "grid.png", dpi=90)
+
+
+def draw_prior() -> None:
+    """How often each cell occurs, and what a pixel of it weighs, over the ab plane."""
+    priors = read_priors(PRIORS)
+    low, high = priors.settings.range
+    seen = priors.counts > 0
+    panels: tuple[tuple[str, npt.NDArray[np.floating], str], ...] = (
+        ("share of the training pixels, p", priors.p, "viridis"),
+        ("weight, neglog", rebalancing_weights(priors, "neglog"), "magma"),
+        ("weight, zhang", rebalancing_weights(priors, "zhang"), "magma"),
+    )
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    for axes, (title, values, colors) in zip(
+        figure.subplots(1, 3, sharey=True), panels, strict=True
+    ):
+        drawn = axes.imshow(
+            cells_picture(priors, np.where(seen, values, np.nan)),
+            extent=(low, high, low, high),
+            origin="lower",
+            norm="log",
+            cmap=colors,
+        )
+        figure.colorbar(drawn, ax=axes, shrink=0.85)
+        axes.plot(0, 0, "w+")
+        axes.set(title=title, xlabel="a", xlim=(-100, 110), ylim=(-110, 105))
+    figure.axes[0].set_ylabel("b")
+    figure.savefig(IMAGES / "prior.png", dpi=90)
+
+
+def draw_weights() -> None:
+    """The weights against the share, and how many pixels the rarest cells hold."""
+    priors = read_priors(PRIORS)
+    order = np.argsort(-priors.counts)[: int((priors.counts > 0).sum())]
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    weight, held = figure.subplots(1, 2)
+    for kind, mark in (("neglog", "o"), ("zhang", "s")):
+        weights = rebalancing_weights(priors, kind)  # type: ignore[arg-type]
+        weight.plot(priors.p[order], weights[order], mark, markersize=3, label=kind)
+    weight.axhline(1, color="0.6", linewidth=0.8)
+    weight.set(xscale="log", yscale="log", xlabel="p of the cell", ylabel="weight of a pixel")
+    weight.legend()
+    held.plot(np.arange(1, len(order) + 1), 100 * np.cumsum(priors.p[order]))
+    held.set(xscale="log", xlabel="cells, the most frequent first", ylabel="% of all pixels")
+    for axes in (weight, held):
+        axes.grid(visible=True, alpha=0.3)
+    figure.savefig(IMAGES / "weights.png", dpi=90)
+
+
+def draw_gallery(colorizer: Colorizer) -> None:
+    """Sheets of before, after and, where it is known, the truth; none is left out for its looks."""
+    from skimage import data
+
+    photos = {name: sample(name) for name in (*GALLERY, *GALLERY_GREY, *GALLERY_AGED)}
+    photos |= {name: Image.fromarray(getattr(data, name)()) for name in GALLERY_SKIMAGE}
+    for name, photo in photos.items():
+        grey = photo.convert("L")
+        vivid, accurate = colorizer(grey), colorizer(grey, preset="accurate")
+        assert isinstance(vivid, Image.Image)  # since an image went in
+        assert isinstance(accurate, Image.Image)
+        panels = [
+            ("black and white", grey),
+            ("zcolor, vivid", vivid),
+            ("zcolor, accurate", accurate),
+        ]
+        if name not in (*GALLERY_GREY, *GALLERY_AGED):
+            panels.append(("truth", photo))
+        sheet = draw_sheet(panels)
+        sheet.thumbnail((1400, 1400), Image.Resampling.LANCZOS)
+        sheet.save(IMAGES / f"gallery-{name}.jpg", quality=85, optimize=True)
+
+
+def main(names: list[str]) -> None:
+    """Draw the pictures of these names, or all of them."""
     model = Colorizer(device="cpu")
-    draw_readme(model)
-    draw_presets(model)
-    draw_samples(model)
-    draw_confidence(model)
-    draw_guided()
-    draw_failures(model)
-    draw_learning()
+    pictures: dict[str, Callable[[], None]] = {
+        "demo": lambda: draw_readme(model),
+        "presets": lambda: draw_presets(model),
+        "samples": lambda: draw_samples(model),
+        "confidence": lambda: draw_confidence(model),
+        "guided": draw_guided,
+        "failures": lambda: draw_failures(model),
+        "learning": draw_learning,
+        "grid": draw_grid,
+        "prior": draw_prior,
+        "weights": draw_weights,
+        "gallery": lambda: draw_gallery(model),
+    }
+    if unknown := set(names) - set(pictures):
+        raise SystemExit(f"no pictures {sorted(unknown)}; choose of {', '.join(pictures)}")
+    for name in names or pictures:
+        pictures[name]()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

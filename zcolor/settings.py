@@ -147,7 +147,7 @@ class DecodeSettings:
 
 PRESETS: Mapping[Preset, DecodeSettings] = MappingProxyType(
     {
-        "vivid": DecodeSettings(temperature=0.9, rebalance=1.95, neutral=(2.5, 6.0), gain=1.1),
+        "vivid": DecodeSettings(temperature=0.9, rebalance=1.9, neutral=(2.5, 6.0), gain=1.1),
         "accurate": DecodeSettings(temperature=0.75, rebalance=0.95, neutral=(0.5, 1.0), gain=0.95),
     }
 )

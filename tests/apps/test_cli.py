@@ -11,9 +11,12 @@ import tyro
 from PIL import Image
 
 import zcolor
-from zcolor.apps import cli
+from tests.clips import write_film
+from zcolor.apps import cli, commands
 from zcolor.apps.commands import Zcolor
 from zcolor.apps.folder_report import FolderReport, PhotoResult
+
+COMMANDS = ("colorize", "video", "serve", "train", "pack", "priors", "models", "demo")
 
 
 @pytest.fixture
@@ -77,7 +80,7 @@ def test_help_loads_nothing_heavy(arguments):
 def test_help_names_every_command(capsys):
     assert cli.main(["--help"]) == 0
     shown = capsys.readouterr().out
-    for command in ("colorize", "train", "pack", "priors", "models", "demo", "--version"):
+    for command in (*COMMANDS, "--version"):
         assert command in shown
 
 
@@ -87,7 +90,7 @@ def test_version(capsys, monkeypatch):
     assert capsys.readouterr().out == f"zcolor {zcolor.__version__}\n"
 
 
-@pytest.mark.parametrize("name", ["colorize", "train", "pack", "priors", "models", "demo"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_a_command_shows_an_example_that_parses(name, capsys):
     assert cli.main([name, "--help"]) == 0
     (example,) = set(re.findall(r"example: zcolor (.+?) *│?$", capsys.readouterr().out, re.M))
@@ -368,6 +371,29 @@ def test_what_the_machine_does_is_no_usage_error(capsys, monkeypatch, error, cod
     monkeypatch.setattr("zcolor.apps.folder.color_files", fail)
     assert cli.main(["colorize", "a.jpg"]) == code
     assert capsys.readouterr().err == message
+
+
+def test_video(weights, tmp_path, capsys):
+    source, out = tmp_path / "film.mp4", tmp_path / "new.mkv"
+    write_film(source, [np.full((48, 64), 60 + 9 * i, np.uint8) for i in range(3)])
+    call = ["video", str(source), "--model", str(weights), "--device", "cpu"]
+    assert cli.main([*call, "-o", str(out), "--smooth", "0.5"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == f"{out}\n"
+    assert "zcolor: 3 frames coloured, 1 scenes" in shown.err
+    assert cli.main([*call, "-o", str(out)]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert cli.main([*call, "--crf", "99"]) == 2
+
+
+def test_the_defaults_of_the_commands_are_those_of_the_doors():
+    from zcolor.apps import video, web_work
+    from zcolor.temporal import SMOOTH
+
+    assert (commands.Video.smooth, commands.Video.crf) == (SMOOTH, video.CRF)
+    limits = web_work.WebLimits()
+    for name in ("max_upload_mb", "max_pixels", "queue"):
+        assert getattr(commands.Serve, name) == getattr(limits, name)
 
 
 # ---- the other commands --------------------------------------------------------------------

@@ -25,7 +25,9 @@ from zcolor.apps.commands import (
     Models,
     Pack,
     Priors,
+    Serve,
     Train,
+    Video,
     Zcolor,
 )
 from zcolor.registry import MODELS
@@ -82,6 +84,10 @@ def _run(command: Command, argv: Sequence[str]) -> int:
     match command:
         case Colorize():
             return run_colorize(command, version=_version())
+        case Video():
+            return _video(command)
+        case Serve():
+            return _serve(command)
         case Evaluate():
             return _evaluate(command, argv)
         case Train():
@@ -100,6 +106,8 @@ def _how_to_go_on(command: Command) -> str:
     """Say what an interrupted command continues from."""
     if isinstance(command, (Pack, Priors)):
         return "; the same command goes on where it stood"
+    if isinstance(command, Video):
+        return "; nothing was written"
     if isinstance(command, Train):
         return "; give the same command again, with --resume if it had begun to train"
     return ""
@@ -109,6 +117,42 @@ def _check_named(data: Sequence[str]) -> None:
     """Refuse an empty list here: the folder of a run is made before its photographs are read."""
     if not data:
         raise ValueError("no DATA given; name packs (.h5), folders, images, zip archives or lists")
+
+
+def _video(command: Video) -> int:
+    from zcolor.apps.video import color_video
+
+    report = color_video(
+        command.input,
+        command.out,
+        model=command.model,
+        settings=command.settings,
+        device=command.device,
+        smooth=command.smooth,
+        crf=command.crf,
+        overwrite=command.overwrite,
+    )
+    print(report.path)
+    if report.left_out:
+        print(f"zcolor: left out: {', '.join(report.left_out)}", file=sys.stderr)
+    counts = f"{report.n_frames} frames coloured, {report.n_scenes} scenes"
+    print(f"zcolor: {counts}", file=sys.stderr)
+    return OK
+
+
+def _serve(command: Serve) -> int:
+    from zcolor.apps.web import serve
+    from zcolor.apps.web_work import WebLimits
+
+    serve(
+        host=command.host,
+        port=command.port,
+        model=command.model,
+        device=command.device,
+        limits=WebLimits(command.max_upload_mb, command.max_pixels, command.queue),
+        open_browser=command.open_browser,
+    )
+    return OK
 
 
 def _evaluate(command: Evaluate, argv: Sequence[str]) -> int:

@@ -59,6 +59,59 @@ class Colorize:
 
 
 @dataclass(frozen=True)
+class Video:
+    """Colour a film without flicker, its sound copied.
+
+    example: zcolor video film.mp4 -o film-color.mp4
+    """
+
+    input: Annotated[Path, tyro.conf.Positional]
+    """The film."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """The new film (.mp4, .m4v, .mov, .mkv); without it NAME-color.EXT beside the original."""
+    model: str = "zhang"
+    """A name that `zcolor models` lists, or a checkpoint."""
+    settings: Annotated[ColorizeSettings, tyro.conf.arg(name="")] = field(
+        default_factory=ColorizeSettings
+    )
+    """How the frames are coloured."""
+    smooth: float = 0.9
+    """How much colours are held still along the motion, 0 (every frame by itself) to 1."""
+    crf: int = 18
+    """Quality of the H.264 picture: 0 (lossless) to 51 (small and ugly)."""
+    overwrite: bool = False
+    """Replace the new film if it exists; the original is never replaced."""
+    device: Device = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+
+
+@dataclass(frozen=True)
+class Serve:
+    """Colour photographs on a page in the browser, and by POST /colorize; all on this computer.
+
+    example: zcolor serve --open-browser
+    """
+
+    host: str = "127.0.0.1"
+    """Address to listen at; any other than the default lets other machines in, without a
+    password."""
+    port: int = 7860
+    """Port to listen at; 0 takes a free one."""
+    model: str = "zhang"
+    """A name that `zcolor models` lists, or a checkpoint."""
+    max_upload_mb: float = 100.0
+    """Largest upload, in megabytes."""
+    max_pixels: int = 100_000_000
+    """Larger pictures are refused."""
+    queue: int = 8
+    """Requests that may wait; more are told to come again."""
+    open_browser: bool = False
+    """Show the page in the web browser."""
+    device: Device = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+
+
+@dataclass(frozen=True)
 class Train:
     """Train a colorizer on photographs.
 
@@ -183,7 +236,7 @@ class Demo:
     """auto, cpu, cuda, cuda:N or mps."""
 
 
-Command = Colorize | Evaluate | Train | Pack | Priors | Models | Demo
+Command = Colorize | Video | Serve | Evaluate | Train | Pack | Priors | Models | Demo
 
 
 @dataclass(frozen=True)
