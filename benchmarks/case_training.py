@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +16,7 @@ from PIL import Image
 
 from benchmarks.bench import GIGA, MILLION, Bench, Row, Target
 from benchmarks.limits import network_macs
+from benchmarks.photographs import make_folder
 from benchmarks.timing import (
     Pair,
     Spread,
@@ -68,9 +69,16 @@ def _rate_row(
 
 
 def priors(bench: Bench) -> list[Row]:
-    """Count colours, against decoding the same files by Pillow in as many threads."""
-    paths = bench.training_files
+    """Count colours, against decoding the same files by Pillow in as many threads.
 
+    Small photographs, as training sets have them, and photographs of the sizes that people keep.
+    """
+    sizes = bench.sizes
+    kept = make_folder(bench.folder / "kept", sizes.n_files, megapixels=sizes.megapixels)
+    return [_priors_row(bench, bench.training_files), _priors_row(bench, kept)]
+
+
+def _priors_row(bench: Bench, paths: Sequence[Path]) -> Row:
     def decode(path: Path) -> None:
         with Image.open(path) as image:
             np.asarray(image.convert("RGB"))
@@ -84,18 +92,16 @@ def priors(bench: Bench) -> list[Row]:
         build_priors([paths[0].parent], bench.folder / "counted.h5", progress=False)
 
     pair = compare(count_all, decode_all, runs=bench.runs)
-    megapixels = sum(_n_pixels(path) for path in paths) / MILLION
-    return [
-        _rate_row(
-            "priors",
-            f"build_priors over {len(paths)} JPEG files",
-            pair,
-            len(paths),
-            reference_is="decoding the same files by Pillow in as many threads",
-            least_share=0.7,
-            note=f"{megapixels / len(paths):.2f} MP a file on average",
-        )
-    ]
+    megapixels = sum(_n_pixels(path) for path in paths) / MILLION / len(paths)
+    return _rate_row(
+        "priors",
+        f"build_priors over {len(paths)} JPEG files of {megapixels:.2g} MP on average",
+        pair,
+        len(paths),
+        reference_is="decoding the same files by Pillow in as many threads",
+        least_share=0.7,
+        note="the prior is counted at a short side of 128",
+    )
 
 
 def _n_pixels(path: Path) -> int:
