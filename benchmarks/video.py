@@ -294,7 +294,7 @@ def main(arguments: Arguments) -> None:
     if arguments.sheet is not None:
         sheet = Image.fromarray(draw_sheet(colorizer, arguments.width))
         small = (round(sheet.width * SHEET_SCALE), round(sheet.height * SHEET_SCALE))
-        sheet.resize(small, Image.Resampling.LANCZOS).save(arguments.sheet, optimize=True)
+        sheet.resize(small, Image.Resampling.LANCZOS).save(arguments.sheet, quality=90)
 
 
 if __name__ == "__main__":

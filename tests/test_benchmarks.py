@@ -409,7 +409,7 @@ def test_a_case_gives_its_rows(tiny, name):
 
 def test_means(tiny, monkeypatch):
     monkeypatch.setattr("benchmarks.case_means.SIDE", 32)
-    monkeypatch.setattr("shutil.which", lambda _: None)  # compiling takes half a minute
+    monkeypatch.setattr("shutil.which", lambda _: None)  # compiling takes long
     found = CASES["means"].measure(tiny)
     assert len({row.what for row in found}) == 4
     others = {row.reference_is for row in found}

@@ -24,6 +24,7 @@ import skimage.data
 import tyro
 from PIL import Image
 
+from tests.clips import write_film
 from zcolor.apps import cli
 from zcolor.apps.commands import Zcolor
 from zcolor.training.settings import TrainSettings
@@ -101,6 +102,7 @@ def stand_ins(tmp_path_factory):
     grey.save(folder / "grandmother.jpg")
     grey.save(folder / "photo.jpg")
     Image.fromarray(np.asarray(grey).astype(np.uint16) * 257).save(folder / "scan.tif")
+    write_film(folder / "film.mp4", [np.asarray(grey)] * 3)
     return folder
 
 

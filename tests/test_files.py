@@ -61,7 +61,8 @@ LOSSLESS = ["PNG", "TIFF", "BMP", "PPM", "TGA", "PCX", "JPEG2000"]
 @pytest.mark.parametrize("file_format", LOSSLESS)
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (13, 11)])
 def test_rgb_pixels_come_out_as_they_went_in(file_format: str, size: tuple[int, int]) -> None:
-    if file_format == "JPEG2000" and 1 in size:
+    # Pillow 12 cannot read its own PCX of width 1.
+    if file_format in ("JPEG2000", "PCX") and 1 in size:
         size = (size[0] + 8, size[1] + 8)
     pixels = noise(*size, 3)
     decoded = read_image(encoded(Image.fromarray(pixels), file_format))

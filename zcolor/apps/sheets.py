@@ -103,7 +103,7 @@ def contact_sheet(sheets: Sequence[Image.Image]) -> Image.Image:
     --------
     >>> sheet = draw_sheet([("grey", Image.new("RGB", (320, 320)))])
     >>> contact_sheet([sheet] * 10).size
-    (1616, 422)
+    (1600, 422)
     """
     small = [
         sheet.resize(
