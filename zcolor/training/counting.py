@@ -43,8 +43,9 @@ MILLI = 1000
 # Photos a thread takes at a time, and photos after which the state is saved.
 _PHOTOS_A_TASK = 32
 _PHOTOS_A_SAVE = 2048
-# Pixels of a photo that are float at once; larger photos are converted in bands of rows.
-_PIXELS_AT_ONCE = 1 << 18
+# Pixels of a photo that are float at once, so many as a CPU's cache holds; larger photos are
+# converted in bands of rows.
+_PIXELS_AT_ONCE = 1 << 15
 # Blocks that are counted together, so that small photos cost few calls.
 _BLOCKS_AT_ONCE = 1 << 18
 
