@@ -11,6 +11,7 @@ from zcolor.lab import RGB_TO_XYZ
 from zcolor.quantizer import AbGrid
 from zcolor.training import counting
 from zcolor.training.counting import ColorCounts, blocks_of, count_blocks, count_colors
+from zcolor.training.counting_state import read_state, write_state
 from zcolor.training.settings import PriorSettings
 
 
@@ -231,11 +232,11 @@ def test_nothing_to_count_is_refused():
 def test_a_state_is_read_back_for_the_same_job_alone(tmp_path, caplog):
     counted = count_photo(blotches(0), AbGrid()) + ColorCounts.broken_photo(324, 1, OSError("gone"))
     path = tmp_path / "priors.h5.part"
-    counting.write_state(path, {"data": "a"}, counted)
-    assert_same(counting.read_state(path, {"data": "a"}), counted)
-    assert counting.read_state(path, {"data": "b"}) is None
+    write_state(path, {"data": "a"}, counted)
+    assert_same(read_state(path, {"data": "a"}), counted)
+    assert read_state(path, {"data": "b"}) is None
     assert "is of other photos or settings" in caplog.text
     path.write_bytes(path.read_bytes()[:-50])
-    assert counting.read_state(path, {"data": "a"}) is None
+    assert read_state(path, {"data": "a"}) is None
     assert "cannot be read" in caplog.text
-    assert counting.read_state(tmp_path / "other.part", {"data": "a"}) is None
+    assert read_state(tmp_path / "other.part", {"data": "a"}) is None

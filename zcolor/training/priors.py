@@ -16,13 +16,8 @@ import torch
 
 from zcolor.atomic import whole_file
 from zcolor.quantizer import AbGrid
-from zcolor.training.counting import (
-    MILLI,
-    Int64s,
-    count_colors,
-    read_state,
-    write_state,
-)
+from zcolor.training.counting import MILLI, Int64s, count_colors
+from zcolor.training.counting_state import read_state, write_state
 from zcolor.training.dataset import Split, open_photos
 from zcolor.training.rebalancing import Float32s, Float64s, weights_of_counts
 from zcolor.training.settings import PriorSettings, Rebalancing
