@@ -187,7 +187,7 @@ def test_dry_run_writes_nothing(colorize, album, tmp_path, capsys, monkeypatch):
 
 def test_summary_tells_of_every_picture(colorize, album, tmp_path):
     (album / "bad.png").write_bytes(b"no picture")
-    path = tmp_path / "summary.json"
+    path = tmp_path / "deep" / "summary.json"
     call = [album, "-o", tmp_path / "out", "--summary", path, "--saturation", "0.5"]
     assert colorize(*call) == 1
     summary = json.loads(path.read_text())
@@ -261,7 +261,7 @@ class Piped:
 
 def test_a_pipe_and_a_file(colorize, album, tmp_path, monkeypatch, capsys):
     data = (album / "1950" / "b.PNG").read_bytes()
-    out = tmp_path / "new.tif"
+    out = tmp_path / "deep" / "new.tif"
     monkeypatch.setattr(sys, "stdin", Piped(data))
     assert colorize("-", "-o", out) == 0
     with Image.open(out) as image:
@@ -287,8 +287,10 @@ def test_a_pipe_and_a_file(colorize, album, tmp_path, monkeypatch, capsys):
         (["-", "b.jpg"], "a single picture, got 2 inputs"),
         (["a.jpg", "b.jpg", "-o", "-"], "a single picture, got 2 inputs"),
         (["-", "--resume"], "are for files, not for a pipe"),
+        (["nowhere.jpg", "-o", "-"], "there is no picture nowhere.jpg"),
+        ([".", "-o", "-"], "there is no picture ."),
         (["-"], "standard input is the keyboard"),
-        (["a.jpg", "-o", "-"], "standard output is the screen"),
+        ([__file__, "-o", "-"], "standard output is the screen"),
     ],
 )
 def test_what_cannot_go_through_a_pipe(monkeypatch, capsys, arguments, message):

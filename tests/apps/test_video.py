@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from av.sidedata.sidedata import Type
 from av.video.reformatter import Interpolation
+from PIL import Image
 from skimage import data
 
 from tests.clips import Layer, scene, write_film
 from zcolor.apps import video
 from zcolor.apps.video import color_video
 from zcolor.colorizer import Colorizer
+from zcolor.icc import srgb_profile
 from zcolor.lab8 import rgb8_to_lab
 from zcolor.settings import ColorizeSettings
 from zcolor.temporal import TemporalSmoother
@@ -443,3 +445,20 @@ def test_memory_does_not_grow_with_length(color, tmp_path, monkeypatch):
     assert len(used) == 200
     # 100 frames that were kept would be 23 MB.
     assert max(used[150:]) - max(used[50:75]) < 12e6
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo.jpg", "photo.webp", "photo.tif"])
+def test_a_picture_is_no_film(name, tmp_path):
+    Image.fromarray(data.coffee()).save(tmp_path / name, icc_profile=srgb_profile())
+    with pytest.raises(ValueError, match=r"is a picture, no film; use `zcolor colorize "):
+        color_video(tmp_path / name, device="cpu", progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("codec", ["mjpeg", "png"])
+def test_films_of_pictures(codec, pictures, tmp_path):
+    """Every frame a file of its own, by codecs that may carry a colour profile."""
+    pixel_format = "yuvj420p" if codec == "mjpeg" else "rgb24"
+    write_film(tmp_path / "a.mov", pictures[:3], codec=codec, pixel_format=pixel_format, options=())
+    report = color_video(tmp_path / "a.mov", device="cpu", progress=False)
+    assert report.n_frames == 3

@@ -99,6 +99,7 @@ def _colorize_pipe(command: Colorize) -> int:
         sys.stdout.buffer.write(colored)
         sys.stdout.buffer.flush()
     else:
+        out.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(out) as temporary:
             temporary.write_bytes(colored)
     return OK
@@ -113,7 +114,10 @@ def _check_pipe(command: Colorize) -> None:
         )
     if any((command.resume, command.dry_run, command.summary, command.compare)):
         raise ValueError("resume, dry-run, summary and compare are for files, not for a pipe")
-    if command.inputs[0] == PIPE and sys.stdin.isatty():
+    (source,) = command.inputs
+    if source != PIPE and not source.is_file():
+        raise FileNotFoundError(f"there is no picture {source}; name a single image file, or -")
+    if source == PIPE and sys.stdin.isatty():
         raise ValueError("standard input is the keyboard; give a picture, as in `- < photo.jpg`")
     if command.out in (None, PIPE):
         if sys.stdout.isatty():

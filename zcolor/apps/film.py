@@ -58,6 +58,11 @@ class Upright:
         return np.ascontiguousarray(rgb[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1])
 
 
+# These decoders hand on colour profiles as side data, at which PyAV 18 crashes: the side data is
+# then looked at only where there is a rotation in it.
+_WITH_PROFILES = ("apng", "av1", "jpegxl", "libdav1d", "mjpeg", "png", "tiff", "webp")
+
+
 def check_av() -> None:
     """Raise an ImportError that names the extra, if PyAV is not installed."""
     try:
@@ -148,6 +153,8 @@ def look(source: Path) -> Upright:
     from av import FFmpegError
 
     with opened(source) as given:
+        if given.format.name == "image2" or given.format.name.endswith("_pipe"):
+            raise ValueError(f"{source} is a picture, no film; use `zcolor colorize {source}`")
         video = picture_track(given, source)
         try:
             frame = next(given.decode(video), None)
@@ -158,6 +165,8 @@ def look(source: Path) -> Upright:
             ) from error
         if frame is None:
             raise ValueError(f"{source} is cut off: it has no frames; copy it again")
+        if video.codec_context.name in _WITH_PROFILES and not frame.rotation:
+            return Upright()
         return _upright(frame, source)
 
 

@@ -91,7 +91,7 @@ def write_summary(path: str | os.PathLike[str], report: FolderReport, **about: o
     Parameters
     ----------
     path
-        The file.
+        The file; its folder is made.
     report
         What to write.
     about
@@ -103,6 +103,7 @@ def write_summary(path: str | os.PathLike[str], report: FolderReport, **about: o
         else value
         for name, value in about.items()
     }
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
         text = json.dumps({**fields, **report.to_dict()}, indent=1)
         temporary.write_text(text + "\n", encoding="utf-8")
