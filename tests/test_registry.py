@@ -7,7 +7,9 @@ from zcolor.models.base import ColorNet
 from zcolor.models.zhang import Zhang
 from zcolor.registry import (
     MODELS,
+    find_family,
     find_weights,
+    list_families,
     list_models,
     load_model,
     pick_device,
@@ -30,8 +32,15 @@ def checkpoint(tmp_path):
 
 
 def test_models_are_listed():
-    assert list_models() == sorted(MODELS)
     assert "zhang" in list_models()
+    assert list_families() == sorted(MODELS)
+    assert set(list_models()) == {name for name in MODELS if MODELS[name].weights}
+
+
+def test_families_are_found_by_name():
+    assert find_family("zhang") is Zhang
+    with pytest.raises(ValueError, match="unknown model 'zang'; the families are .*zhang"):
+        find_family("zang")
 
 
 @pytest.mark.parametrize("name", list_models())
@@ -40,7 +49,7 @@ def test_row_leads_to_a_network_and_its_weights(name):
     net = load_model(name)
     assert isinstance(net, ColorNet)
     assert entry.network == f"{type(net).__module__}:{type(net).__qualname__}"
-    assert read_header(entry.path)["family"] == entry.family
+    assert read_header(entry.path)["family"] == name
     assert entry.path.stat().st_size <= 20e6
     assert entry.licence
     assert entry.source
@@ -144,7 +153,7 @@ def test_model_of_another_kind():
 
 def test_state_of_a_training_run_is_no_model(tmp_path):
     write_checkpoint(tmp_path / "state.safetensors", {"a": torch.zeros(1)}, {"kind": "state"})
-    with pytest.raises(CheckpointError, match="family is None, known are zhang"):
+    with pytest.raises(CheckpointError, match="family is 'None', known are .*zhang"):
         load_model(tmp_path / "state.safetensors")
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from zcolor.averaging import averaged_ab
+from zcolor.models.classifier import Classifier
 from zcolor.photo import Colored, ImageLike, Photo, read_photo
 from zcolor.precision import fast_precision
 from zcolor.registry import find_weights, load_model, pick_device
@@ -164,8 +165,7 @@ class Colorizer:
         ValueError
             As for `colorize`.
         """
-        answer = getattr(self.net, "distribution", None)
-        if answer is None:
+        if not isinstance(self.net, Classifier):
             raise TypeError(
                 f"{type(self.net).__name__} predicts a colour, not the probabilities of many; "
                 "use a model that classifies, such as 'zhang'"
@@ -173,8 +173,7 @@ class Colorizer:
         working_size = self._size(ColorizeSettings(size=size))
         with torch.inference_mode(), fast_precision(self.device):
             lightness = read_photo(image).lightness(working_size, self.device)
-            distribution: ColorDistribution = answer(lightness)
-        return distribution
+            return self.net.distribution(lightness)
 
     def predict_ab(self, photo: Photo, settings: ColorizeSettings = ColorizeSettings()) -> Tensor:
         """Predict the colour of a photo, for `Photo.with_ab` or `Photo.render`.

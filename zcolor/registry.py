@@ -23,52 +23,90 @@ _ASSETS = Path(__file__).parent / "assets"
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A row of the table: a network and its weights."""
+    """A row of the table: a family of networks, and its weights if some ship with the package."""
 
-    family: str
-    """Name of the family of networks; checkpoints state it in their header."""
     network: str
     """Where the class is, as "module:Class"."""
-    weights: str
-    """File of the weights in `zcolor/assets`."""
-    n_parameters: int
-    """Learned numbers of the network."""
-    licence: str
-    """Licence of the weights."""
-    source: str
-    """The publication that the network follows."""
     description: str
     """What it is, in a line."""
+    source: str
+    """The publication that the network follows."""
+    recipe: str = ""
+    """How it is trained: what `zcolor train --model NAME` takes as typed before what is typed."""
+    extra: str = ""
+    """The extra that must be installed for it."""
+    weights: str = ""
+    """File of the weights in `zcolor/assets`; empty if they have to be trained first."""
+    n_parameters: int = 0
+    """Learned numbers of the network that ships; 0 where none does."""
+    licence: str = ""
+    """Licence of the weights."""
 
     @property
     def path(self) -> Path:
-        """Where the weights are."""
+        """Where the weights are, if some ship."""
         return _ASSETS / self.weights
 
 
 MODELS: Mapping[str, ModelEntry] = {
     "zhang": ModelEntry(
-        family="zhang",
         network="zcolor.models.zhang:Zhang",
+        description="classification over an 18x18 grid of ab cells; width 0.5, trained by zcolor",
+        source="Zhang, Isola, Efros: Colorful Image Colorization, ECCV 2016",
         weights="zhang.safetensors",
         n_parameters=8_083_940,
         licence="BSD-2-Clause",
-        source="Zhang, Isola, Efros: Colorful Image Colorization, ECCV 2016",
-        description="classification over an 18x18 grid of ab cells; width 0.5, trained by zcolor",
     ),
 }
-"""Every model that ships with the package."""
+"""Every family of networks; the keys are what checkpoints name in their header as `family`."""
 
 
 def list_models() -> list[str]:
-    """Names that `load_model` and `colorize` take.
+    """Names that `load_model` and `colorize` take: the families whose weights ship.
 
     Examples
     --------
     >>> "zhang" in list_models()
     True
     """
+    return sorted(name for name, entry in MODELS.items() if entry.weights)
+
+
+def list_families() -> list[str]:
+    """Names that `zcolor train --model` takes: all families.
+
+    Examples
+    --------
+    >>> set(list_models()) <= set(list_families())
+    True
+    """
     return sorted(MODELS)
+
+
+def find_family(name: str) -> type[ColorNet]:
+    """Import the class of a family.
+
+    Parameters
+    ----------
+    name
+        A name of `list_families`.
+
+    Raises
+    ------
+    ValueError
+        For another name.
+    ImportError
+        If the extra that it needs is not installed.
+
+    Examples
+    --------
+    >>> find_family("zhang").__name__
+    'Zhang'
+    """
+    if name not in MODELS:
+        raise ValueError(f"unknown model {name!r}; the families are {', '.join(list_families())}")
+    module, _, attribute = MODELS[name].network.partition(":")
+    return cast("type[ColorNet]", getattr(importlib.import_module(module), attribute))
 
 
 def find_weights(model: str | os.PathLike[str]) -> Path:
@@ -104,6 +142,11 @@ def find_weights(model: str | os.PathLike[str]) -> Path:
             f"the names are {', '.join(list_models())}"
         )
     if isinstance(model, str) and model in MODELS:
+        if not MODELS[model].weights:
+            raise ValueError(
+                f"the model {model!r} ships without weights; train it with 'zcolor train PHOTOS "
+                f"--model {model} --out RUN' and give RUN/best.safetensors"
+            )
         path = MODELS[model].path
         if not path.is_file():
             raise FileNotFoundError(
@@ -207,7 +250,7 @@ def save_model(
 
     from zcolor.checkpoint import write_checkpoint
 
-    header = {**net.header(), "family": _family_of(net)}
+    header = {**net.header(), "family": family_of(net)}
     redefined = sorted(set(header) & set(provenance))
     if redefined:
         raise ValueError(
@@ -277,24 +320,29 @@ def _network_of(header: Mapping[str, Any], path: Path) -> type[ColorNet]:
     """The class that a checkpoint's header names by its family."""
     from zcolor.checkpoint import CheckpointError
 
-    classes = {entry.family: entry.network for entry in MODELS.values()}
-    family = header.get("family")
-    if family not in classes:
+    family = str(header.get("family"))
+    if family not in MODELS:
         raise CheckpointError(
             f"{path} holds no model that zcolor knows: its family is {family!r}, known are "
-            f"{', '.join(sorted(classes))}; give the weights that training wrote as the best, not "
+            f"{', '.join(list_families())}; give the weights that training wrote as the best, not "
             "the state to resume from"
         )
-    module, _, name = classes[family].partition(":")
-    return cast("type[ColorNet]", getattr(importlib.import_module(module), name))
+    return find_family(family)
 
 
-def _family_of(net: ColorNet) -> str:
-    """The family whose class a network has."""
-    name = f"{type(net).__module__}:{type(net).__qualname__}"
-    for entry in MODELS.values():
-        if entry.network == name:
-            return entry.family
+def family_of(net: ColorNet) -> str:
+    """Name of the family whose class a network has.
+
+    Raises
+    ------
+    TypeError
+        If it is of none.
+    """
+    network = f"{type(net).__module__}:{type(net).__qualname__}"
+    for name, entry in MODELS.items():
+        if entry.network == network:
+            return name
     raise TypeError(
-        f"{name} is of no family that zcolor knows; add a row for it to MODELS in zcolor.registry"
+        f"{network} is of no family that zcolor knows; add a row for it to MODELS in "
+        "zcolor.registry"
     )

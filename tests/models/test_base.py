@@ -1,11 +1,14 @@
 """The interface that every family keeps, shown on the smallest family there is."""
 
+from dataclasses import asdict, dataclass
+from typing import Literal
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from zcolor.models.base import ColorNet
+from zcolor.models.base import ColorNet, Options
 from zcolor.settings import DecodeSettings
 
 
@@ -28,9 +31,6 @@ class OneColor(ColorNet):
     def to_ab(self, output, lightness, decode):
         return output if decode.method == "mean" else 2 * output
 
-    def header(self):
-        return {}
-
     @classmethod
     def from_header(cls, header):
         return cls()
@@ -41,7 +41,7 @@ def test_the_interface_alone_cannot_be_made():
         ColorNet()
 
 
-@pytest.mark.parametrize("method", ["forward", "target", "loss", "to_ab", "header", "from_header"])
+@pytest.mark.parametrize("method", ["forward", "target", "loss", "to_ab", "from_header"])
 def test_a_family_that_leaves_a_method_out_cannot_be_made(method):
     members = {name: member for name, member in vars(OneColor).items() if name != method}
     incomplete = type("Incomplete", (ColorNet,), members)
@@ -70,7 +70,7 @@ def test_a_family_for_photographs_says_so():
     net = OneColor()
     assert net.clip_length == 1
     assert net.working_size == 128
-    assert dict(net.optimizer_defaults) == {}
+    assert net.options == Options()
 
 
 def test_it_is_a_module_that_trains():
@@ -82,3 +82,52 @@ def test_it_is_a_module_that_trains():
         net.loss(net(lightness), net.target(ab, lightness))["total"].backward()
         optimizer.step()
     assert net.color.tolist() == pytest.approx([1, 1], abs=1e-3)
+
+
+# ---- options ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Some(Options):
+    """Options of every type."""
+
+    depth: int = 5
+    scale: float = 128.0
+    frozen: bool = True
+    file: str = ""
+    activation: Literal["relu", "tanh"] = "relu"
+
+
+def test_options_are_read_as_typed_on_the_command_line():
+    words = ["depth=3", "scale=256", "frozen=false", "file=a=b.safetensors", "activation=tanh"]
+    assert Some.parse(words) == Some(3, 256.0, False, "a=b.safetensors", "tanh")
+    assert Some.parse([]) == Some()
+
+
+def test_options_survive_a_header():
+    given = Some(7, 0.1, False, "weights.safetensors", "tanh")
+    assert Some.from_dict(asdict(given)) == given
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("depht=3", "unknown option 'depht=3'.*depth .5."),
+        ("depth", "unknown option 'depth'"),
+        ("depth=three", "depth must be of type int, got 'three'"),
+        ("frozen=1", "frozen must be true or false"),
+        ("activation=elu", "activation must be one of relu, tanh, got 'elu'"),
+    ],
+)
+def test_other_options_are_refused(word, message):
+    with pytest.raises(ValueError, match=message):
+        Some.parse([word])
+
+
+def test_a_family_without_options_says_so():
+    with pytest.raises(ValueError, match="no options at all"):
+        OneColor.options_type.parse(["depth=3"])
+
+
+def test_the_header_says_how_to_build_it_again():
+    assert OneColor().header() == {"working_size": 128, "options": {}}

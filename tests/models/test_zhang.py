@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from zcolor.decode import decode_logits
 from zcolor.losses import rebalanced_cross_entropy
-from zcolor.models.zhang import OUTPUT_STRIDE, Zhang
+from zcolor.models.classifier import OUTPUT_STRIDE
+from zcolor.models.zhang import Zhang
 from zcolor.quantizer import AbGrid
 from zcolor.settings import DecodeSettings
 
@@ -388,16 +389,16 @@ def test_a_header_may_hold_more(tiny):
     assert again.header() == tiny.header()
 
 
-@pytest.mark.parametrize("key", ["grid", "width", "targets", "working_size", "presets"])
+@pytest.mark.parametrize("key", ["grid", "width", "targets", "working_size"])
 def test_a_header_that_lacks_a_key_is_refused(tiny, key):
     header = tiny.header()
     del header[key]
-    with pytest.raises(ValueError, match=f"header of a zhang checkpoint lacks {key}"):
+    with pytest.raises(ValueError, match=f"header of a checkpoint of Zhang lacks {key}"):
         Zhang.from_header(header)
 
 
 def test_an_empty_header_is_refused_with_all_that_it_lacks():
-    with pytest.raises(ValueError, match="lacks grid, presets, targets, width, working_size"):
+    with pytest.raises(ValueError, match="lacks grid, targets, width, working_size"):
         Zhang.from_header({})
 
 
@@ -405,7 +406,7 @@ def test_an_empty_header_is_refused_with_all_that_it_lacks():
     ("options", "words"),
     [
         ({"width": 1 / 200}, "leaves no channels; use at least 1/64"),
-        ({"width": -1.0}, "leaves no channels"),
+        ({"width": -1.0}, "width must be above 0, got -1.0"),
         ({"width": TINY, "targets": "smooth"}, "targets must be 'soft' or 'hard', got 'smooth'"),
         ({"width": TINY, "working_size": 7}, "working_size must be at least 8, got 7"),
     ],

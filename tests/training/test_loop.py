@@ -81,6 +81,7 @@ def test_a_run_leaves_what_it_promises(photos, tmp_path):
         TrainSettings(
             **{
                 **json.loads((folder / "settings.json").read_text()),
+                "options": TINY.options,
                 "crops": TINY.crops,
                 "shares": TINY.shares,
                 "augment": TINY.augment,

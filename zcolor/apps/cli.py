@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 
 import tyro
 
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"zcolor {_version()}")
         return OK
     try:
-        call = tyro.cli(Zcolor, prog="zcolor", args=argv, config=_STYLE)
+        call = tyro.cli(Zcolor, prog="zcolor", args=with_recipe(argv), config=_STYLE)
     except SystemExit as end:  # tyro has said why
         return end.code if isinstance(end.code, int) else USAGE
     except BrokenPipeError:  # the reader has seen enough, as in `zcolor --help | head`
@@ -78,6 +79,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"zcolor: {text}", file=sys.stderr)
         sense = isinstance(error, (ValueError, TypeError, FileNotFoundError, FileExistsError))
         return USAGE if sense else SOME_FAILED
+
+
+def with_recipe(argv: Sequence[str]) -> list[str]:
+    """Put the recipe of the family that is to be trained before what was typed.
+
+    Whatever is typed twice counts as it was typed last, so that the recipe's settings are defaults.
+
+    Examples
+    --------
+    >>> with_recipe(["colorize", "a.jpg"])
+    ['colorize', 'a.jpg']
+    """
+    words = list(argv)
+    command = next((i for i, word in enumerate(words) if not word.startswith("-")), None)
+    if command is None or words[command] != "train":
+        return words
+    models = [b for a, b in pairwise(words) if a == "--model"]
+    models += [word.removeprefix("--model=") for word in words if word.startswith("--model=")]
+    entry = MODELS.get(models[-1]) if models else None
+    recipe = shlex.split(entry.recipe) if entry else []
+    return [*words[: command + 1], *recipe, *words[command + 1 :]]
 
 
 def _run(command: Command, argv: Sequence[str]) -> int:
@@ -248,8 +270,11 @@ def _priors(command: Priors, argv: Sequence[str]) -> int:
 def _models() -> int:
     rows = [("name", "parameters", "size", "licence", "what it is", "after")]
     for name, entry in MODELS.items():
-        size = f"{entry.path.stat().st_size / 1e6:.1f} MB" if entry.path.is_file() else "missing"
-        parameters = f"{entry.n_parameters / 1e6:.1f} M"
+        size, parameters = "to train", ""
+        if entry.weights:
+            missing = not entry.path.is_file()
+            size = "missing" if missing else f"{entry.path.stat().st_size / 1e6:.1f} MB"
+            parameters = f"{entry.n_parameters / 1e6:.1f} M"
         rows.append((name, parameters, size, entry.licence, entry.description, entry.source))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:

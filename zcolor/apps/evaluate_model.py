@@ -18,6 +18,7 @@ from zcolor.checkpoint import read_header
 from zcolor.evaluation import CellScore, score_cells
 from zcolor.metrics_image import Rgb8
 from zcolor.models.base import Output
+from zcolor.models.classifier import Classifier
 from zcolor.photo import Photo, read_photo
 from zcolor.precision import fast_precision
 from zcolor.registry import find_weights, load_model, pick_device
@@ -93,10 +94,7 @@ class Contestants:
             self._by_size.setdefault(size, []).append(name)
         sizes = list(self._by_size) or [self.net.working_size]
         self._by_size = {size: self._by_size.get(size, []) for size in sizes}
-        self.classifies = all(
-            isinstance(getattr(self.net, name, None), Tensor)
-            for name in ("prior", "cell_means", "class_weights")
-        )
+        self.classifies = isinstance(self.net, Classifier)
         one = len(sizes) == 1
         self._ceilings = {size: CEILING if one else f"{CEILING} at {size}" for size in sizes}
         stem = Path(model).stem

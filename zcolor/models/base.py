@@ -1,10 +1,11 @@
-"""`ColorNet`: the one interface of every family of colorizers."""
+"""`ColorNet`: the one interface of every family of colorizers, and `Options`, what differs."""
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 from torch import Tensor, nn
 
@@ -14,29 +15,111 @@ from zcolor.settings import PRESETS, DecodeSettings, Preset
 Output = Tensor | tuple[Tensor, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What one family alone knows of its networks; families derive theirs from it.
+
+    Fields are `bool`, `int`, `float`, `str` or `Literal` of strings, each with a default and a
+    docstring. They stand in the checkpoint's header.
+
+    Examples
+    --------
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Mine(Options):
+    ...     depth: int = 5
+    ...     activation: Literal["relu", "tanh"] = "relu"
+    >>> Mine.parse(["activation=tanh"])
+    Mine(depth=5, activation='tanh')
+    """
+
+    @classmethod
+    def parse(cls, words: Sequence[str]) -> Self:
+        """Read `name=value` words, as they are typed on the command line.
+
+        Raises
+        ------
+        ValueError
+            For a name that the family does not know, or a value of another type.
+        """
+        hints = get_type_hints(cls)
+        found: dict[str, Any] = {}
+        for word in words:
+            name, equals, text = word.partition("=")
+            if not equals or name not in hints:
+                known = ", ".join(f"{f.name} ({f.default!r})" for f in dataclasses.fields(cls))
+                raise ValueError(
+                    f"unknown option {word!r}; this model takes NAME=VALUE with "
+                    f"{known or 'no options at all'}"
+                )
+            found[name] = _read(name, text, hints[name])
+        return cls(**found)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Take values from a checkpoint's header.
+
+        Raises
+        ------
+        ValueError
+            For a name that the family does not know, or a value of another type.
+        """
+        return cls.parse([f"{name}={value}" for name, value in values.items()])
+
+
+def _read(name: str, text: str, kind: Any) -> object:
+    """Turn a word into a value of a field's type."""
+    if get_origin(kind) is Literal:
+        if text in get_args(kind):
+            return text
+        raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, got {text!r}")
+    if kind is bool:
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        raise ValueError(f"{name} must be true or false, got {text!r}")
+    try:
+        value: object = kind(text)
+    except ValueError as error:
+        raise ValueError(f"{name} must be of type {kind.__name__}, got {text!r}") from error
+    return value
+
+
 class ColorNet(nn.Module, ABC):
     """A network that reads lightness and answers with colour.
 
-    The hall (`zcolor.colorizer`) and the training loop know this interface alone; they never ask
-    which family they hold.
+    The hall (`zcolor.colorizer`), the training loop and the evaluation know this interface alone;
+    they never ask which family they hold.
+
+    Parameters
+    ----------
+    working_size
+        Side in pixels of the square whose area photos are brought to.
+    options
+        What the family alone knows, an `options_type`; None takes the defaults.
 
     Attributes
     ----------
     working_size : int
-        Side in pixels of the square whose area photos are brought to.
+        As given.
+    options : Options
+        As given.
+    options_type : type
+        The class of the family's options.
     presets : Mapping
         How the model decodes under each of the named presets; changes nothing in families that do
         not decode.
     clip_length : int
         Frames read at once: 1 for photographs.
-    optimizer_defaults : dict
-        Training settings that suit the family better than the general ones.
     """
 
-    working_size: int = 128
+    working_size: int
     presets: Mapping[Preset, DecodeSettings] = PRESETS
     clip_length: ClassVar[int] = 1
-    optimizer_defaults: ClassVar[Mapping[str, Any]] = {}
+    options_type: ClassVar[type[Options]] = Options
+
+    def __init__(self, *, working_size: int = 128, options: Options | None = None) -> None:
+        super().__init__()
+        self.working_size = working_size
+        self.options = self.options_type() if options is None else options
 
     @abstractmethod
     def forward(self, lightness: Tensor) -> Output:
@@ -58,11 +141,32 @@ class ColorNet(nn.Module, ABC):
         """Colour (n, 1, h, w) lightness: `to_ab(forward(lightness))`, as (n, 2, h', w') ab."""
         return self.to_ab(self(lightness), lightness, decode)
 
-    @abstractmethod
+    def begin(self) -> None:  # noqa: B027
+        """Fetch what a new network starts its training with, such as pretrained weights.
+
+        Called once for a network that is about to be trained from the beginning, never for one
+        whose weights come from a checkpoint. Most families have nothing to fetch.
+
+        Raises
+        ------
+        OSError, ValueError
+            If it cannot be had; the message names the cure.
+        """
+
     def header(self) -> dict[str, Any]:
         """Return what a checkpoint's header must say to build this network again."""
+        return {"working_size": self.working_size, "options": dataclasses.asdict(self.options)}
 
     @classmethod
     @abstractmethod
     def from_header(cls, header: Mapping[str, Any]) -> ColorNet:
-        """Build the network, without its weights, that `header` described."""
+        """Build the network, without its weights, that `header` described.
+
+        A new network is built by it too: `header` then has all that training knows (`grid`,
+        `width`, `targets`, `working_size`, `options`), of which a family takes what it needs.
+        """
+
+    @classmethod
+    def options_of(cls, header: Mapping[str, Any]) -> Options:
+        """Read the family's options from a header; the defaults where it has none."""
+        return cls.options_type.from_dict(header.get("options", {}))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from zcolor.models.zhang import Zhang
-from zcolor.registry import load_model
+from zcolor.models.base import ColorNet
+from zcolor.models.classifier import Classifier
+from zcolor.registry import find_family, load_model
 from zcolor.training.augment import Augmenter, Degradation
 from zcolor.training.dataset import Photos, open_photos
 from zcolor.training.distributed import Crew
@@ -25,12 +28,18 @@ Sources = Sequence[str | os.PathLike[str]]
 def priors_of(
     data: Sources,
     path: str | os.PathLike[str] | None,
+    model: str,
     folder: Path,
     crew: Crew,
     *,
     progress: bool,
-) -> Priors:
-    """Read the priors of the training photographs, or count them into the run's folder first."""
+) -> Priors | None:
+    """Read the priors of the training photographs, or count them into the run's folder first.
+
+    None for a family that does not classify.
+    """
+    if not issubclass(find_family(model), Classifier):
+        return None
     if path is not None:
         return read_priors(path)
     counted = folder / "priors.h5"
@@ -58,37 +67,75 @@ def open_val(data: Sources, val: Sources) -> Photos | None:
 
 
 def make_network(
-    priors: Priors,
+    priors: Priors | None,
     s: TrainSettings,
     device: torch.device,
     init: str | os.PathLike[str] | None = None,
-) -> Zhang:
+    *,
+    begin: bool = True,
+) -> ColorNet:
     """Build the network with its priors and its initial weights: from the seed, or from a model.
+
+    Parameters
+    ----------
+    priors
+        Those of the training photographs, for classifiers.
+    s
+        The family, its options, sizes and seed.
+    device
+        Where the network goes.
+    init
+        A finished model to begin with.
+    begin
+        Fetch what the family begins with; needless where the weights are about to be replaced.
 
     Raises
     ------
     ValueError
-        If the model to begin with has another grid or width.
+        If the model to begin with is another one than the settings and the priors ask for, or the
+        family needs priors and there are none.
     """
     torch.manual_seed(s.seed)
-    net = Zhang(priors.grid, width=s.width, targets=s.targets, working_size=s.working_size)
+    family = find_family(s.model)
+    header: dict[str, Any] = {
+        "working_size": s.working_size,
+        "width": s.width,
+        "targets": s.targets,
+        "options": dataclasses.asdict(family.options_type.parse(s.options)),
+    }
+    if issubclass(family, Classifier):
+        if priors is None:
+            raise ValueError(f"{s.model} is trained with priors; give those of the photographs")
+        header["grid"] = priors.grid.to_dict()
+    net = family.from_header(header)
     if init is not None:
-        first = load_model(init)
-        same = isinstance(first, Zhang) and first.grid.to_dict() == net.grid.to_dict()
-        if not same or first.width != s.width:
-            raise ValueError(
-                f"{init} cannot be the beginning of this run: its family, grid or width differ "
-                f"from those of the settings (width {s.width}) and the priors"
-            )
-        net.load_state_dict(first.state_dict())
-    net.set_priors(
-        torch.from_numpy(priors.p).float(),
-        torch.from_numpy(priors.means),
-        torch.from_numpy(rebalancing_weights(priors, s.rebalancing)),
-    )
+        _begin_with(net, init)
+    elif begin:
+        net.begin()
+    if priors is not None and isinstance(net, Classifier):
+        net.set_priors(
+            torch.from_numpy(priors.p).float(),
+            torch.from_numpy(priors.means),
+            torch.from_numpy(rebalancing_weights(priors, s.rebalancing)),
+        )
     net = net.to(device)
     # Convolutions in bfloat16 are fastest with the channels last.
     return net.to(memory_format=torch.channels_last) if s.bf16 else net  # type: ignore[call-overload]
+
+
+def _begin_with(net: ColorNet, init: str | os.PathLike[str]) -> None:
+    """Take the weights of a finished model of the same build."""
+    first = load_model(init)
+    # How targets and presets are made may differ; the layers and their meaning may not.
+    same = ("grid", "width", "options")
+    mine, theirs = net.header(), first.header()
+    if type(first) is not type(net) or any(mine.get(key) != theirs.get(key) for key in same):
+        raise ValueError(
+            f"{init} cannot be the beginning of this run: its family, grid, width or options "
+            f"differ from those of the settings and the priors ({type(first).__name__}, width "
+            f"{theirs.get('width')}, options {theirs['options']})"
+        )
+    net.load_state_dict(first.state_dict())
 
 
 def make_loaders(

@@ -79,7 +79,7 @@ def train(
     progress: bool = True,
     command: str = "",
 ) -> TrainResult:
-    """Train the classifier on photographs, one leg at a time.
+    """Train a network on photographs, one leg at a time.
 
     Parameters
     ----------
@@ -92,10 +92,12 @@ def train(
     val
         Packs or images to validate on; without them the `val` split of the packs in `data`.
     priors
-        The priors of the training photographs; without them they are counted first.
+        The priors of the training photographs, for classifiers; without them they are counted
+        first.
     init
         A finished model (a name or a checkpoint) whose weights the run begins with; without it
-        they are random. Its grid and width must be those of the settings.
+        they are random, or what the family begins with. Its family, grid, width and options
+        must be those of the settings.
     resume
         Go on from `last.safetensors` exactly where it was written.
     minutes
@@ -164,7 +166,9 @@ class _Trainer:
                 "or choose the best model by --monitor train"
             )
         folder.path.mkdir(parents=True, exist_ok=True)
-        self.priors = priors_of(data, priors, folder.path, crew, progress=self.progress)
+        self.priors = priors_of(
+            data, priors, settings.model, folder.path, crew, progress=self.progress
+        )
         if settings.cache:
             photos = CachedPhotos(photos, jobs=settings.jobs, progress=self.progress)
         self.loaders = make_loaders(photos, settings, crew, degrade)
@@ -173,7 +177,8 @@ class _Trainer:
     def _build(self) -> None:
         """Make what learns, its schedule and the counters of the run."""
         s = self.settings
-        net = make_network(self.priors, s, self.crew.device, self.init)
+        begin = not self.folder.state.exists()
+        net = make_network(self.priors, s, self.crew.device, self.init, begin=begin)
         self.learner = Learner(net, s, self.crew)
         self.schedule = Schedule(s)
         self.seen = self.step = 0

@@ -28,11 +28,12 @@ def make_optimizers(net: nn.Module, s: TrainSettings) -> list[Optimizer]:
     2025) for the convolutions, and AdamW for what is no hidden layer: norms, biases and the
     1 x 1 classifier.
     """
-    decayed = [p for p in net.parameters() if p.ndim > 1]
-    plain = [p for p in net.parameters() if p.ndim <= 1]
+    learned = [p for p in net.parameters() if p.requires_grad]  # a frozen extractor is not
+    decayed = [p for p in learned if p.ndim > 1]
+    plain = [p for p in learned if p.ndim <= 1]
     if s.optimizer == "muon":
-        hidden = [p for p in decayed if p[0, 0].numel() > 1]
-        last = [p for p in decayed if p[0, 0].numel() == 1]
+        hidden = [p for p in decayed if p.ndim == 4 and p[0, 0].numel() > 1]
+        last = [p for p in decayed if p.ndim != 4 or p[0, 0].numel() == 1]
         return [_muon(hidden, s), AdamW(_groups(last, plain, s), lr=s.lr)]
     groups = _groups(decayed, plain, s)
     if s.optimizer == "adamw":

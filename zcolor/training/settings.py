@@ -226,6 +226,10 @@ class FilmSettings:
 class TrainSettings:
     """One training run. Everything that decides its result stands here."""
 
+    model: str = "zhang"
+    """The family of networks, as `zcolor models` lists them."""
+    options: tuple[str, ...] = ()
+    """What the family alone knows, as NAME=VALUE words; docs/recipes tells which."""
     photos: int = 400_000
     """Photos to be seen in all; the learning-rate schedule ends there."""
     batch: int = 64

@@ -1,0 +1,1 @@
+"""Studies: each one command, which measures and writes its own page in `docs/studies/`."""
