@@ -60,5 +60,5 @@ $(VENV)/.stamp-run: $(VENV)/.stamp-venv $(LISTS)
 	touch $@
 
 $(VENV)/.stamp-dev: $(VENV)/.stamp-venv $(LISTS)
-	$(PIP) install --no-build-isolation --constraint constraints.txt --editable ".[dev,train,video,web,docs]"
+	$(PIP) install --no-build-isolation --constraint constraints.txt --editable ".[dev,train,video,web,zoo,study,docs]"
 	touch $@ $(VENV)/.stamp-run

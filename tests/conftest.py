@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import importlib.abc
 import os
 import sys
 from collections import Counter
@@ -30,21 +31,29 @@ _TORCHVISION_OPS = (
 )  # fmt: skip
 
 
+class _TorchvisionOps(importlib.abc.MetaPathFinder):
+    """Defines the names of torchvision's kernels when it is first looked for, as timm does.
+
+    Compiled for CUDA, they cannot be loaded by a torch for CPUs. None of them is used here, so
+    that their names are all that is missing.
+    """
+
+    library: torch.library.Library | None = None
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "torchvision" and self.library is None:
+            self.library = torch.library.Library("torchvision", "DEF")
+            for op in _TORCHVISION_OPS:
+                with contextlib.suppress(RuntimeError):  # defined already: kernels that fit
+                    self.library.define(f"{op}() -> ()")
+
+
+sys.meta_path.insert(0, _TorchvisionOps())
+
+
 @pytest.fixture(scope="session")
 def torchvision():
-    """Import torchvision, whose kernels, compiled for CUDA, cannot be loaded by a torch for CPUs.
-
-    None of them is used here, so that their names are all that is missing.
-    """
-    with contextlib.suppress(RuntimeError):
-        yield importlib.import_module("torchvision")
-        return
-    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-        del sys.modules[name]
-    library = torch.library.Library("torchvision", "DEF")
-    for op in _TORCHVISION_OPS:
-        library.define(f"{op}() -> ()")
-    yield importlib.import_module("torchvision")
+    return importlib.import_module("torchvision")
 
 
 @pytest.fixture(autouse=True)

@@ -39,7 +39,7 @@ def test_models_are_listed():
 
 def test_families_are_found_by_name():
     assert find_family("zhang") is Zhang
-    with pytest.raises(ValueError, match="unknown model 'zang'; the families are .*zhang"):
+    with pytest.raises(ValueError, match=r"unknown model 'zang'; the families are .*zhang"):
         find_family("zang")
 
 
@@ -153,7 +153,7 @@ def test_model_of_another_kind():
 
 def test_state_of_a_training_run_is_no_model(tmp_path):
     write_checkpoint(tmp_path / "state.safetensors", {"a": torch.zeros(1)}, {"kind": "state"})
-    with pytest.raises(CheckpointError, match="family is 'None', known are .*zhang"):
+    with pytest.raises(CheckpointError, match=r"family is 'None', known are .*zhang"):
         load_model(tmp_path / "state.safetensors")
 
 

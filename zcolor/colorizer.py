@@ -22,6 +22,7 @@ from zcolor.photo import Colored, ImageLike, Photo, read_photo
 from zcolor.precision import fast_precision
 from zcolor.registry import find_weights, load_model, pick_device
 from zcolor.settings import Average, ColorizeSettings, Colors, DecodeMethod, Preset, Upsample
+from zcolor.two_scales import with_coarse_colors
 
 if TYPE_CHECKING:
     from zcolor.distribution import ColorDistribution
@@ -156,7 +157,8 @@ class Colorizer:
         Returns
         -------
         The distribution at the network's resolution; its `decode()` gives the ab that `colorize`
-        uses with the same settings.
+        uses with the same settings, up to the model's own size (above it `colorize` takes the
+        coarse colours from there).
 
         Raises
         ------
@@ -193,7 +195,21 @@ class Colorizer:
 
     def _predict_many(self, photos: Sequence[Photo], settings: ColorizeSettings) -> list[Tensor]:
         """Predict (n, 2, h', w') ab for each photo; equal working shapes share forward passes."""
-        size, decode = self._size(settings), settings.decode_settings(self.net.presets)
+        size = self._size(settings)
+        found = self._predict_at(size, photos, settings)
+        own = self.net.working_size
+        larger = [i for i in range(len(photos)) if self._looks_larger(photos[i], size, own)]
+        # Objects are known by what surrounds them, which a network sees at its own size.
+        coarse = self._predict_at(own, [photos[i] for i in larger], settings)
+        for i, ab in zip(larger, coarse, strict=True):
+            found[i] = with_coarse_colors(found[i], ab)
+        return found
+
+    def _predict_at(
+        self, size: int, photos: Sequence[Photo], settings: ColorizeSettings
+    ) -> list[Tensor]:
+        """Predict ab as the network sees the photos at one working size."""
+        decode = settings.decode_settings(self.net.presets)
         groups: dict[tuple[int, int], list[int]] = {}
         for i, photo in enumerate(photos):
             groups.setdefault(photo.working_shape(size), []).append(i)
@@ -214,6 +230,11 @@ class Colorizer:
             parts = ab.split([photos[i].n for i in members])
             found.update(zip(members, parts, strict=True))
         return [found[i] for i in range(len(photos))]
+
+    @staticmethod
+    def _looks_larger(photo: Photo, size: int, own: int) -> bool:
+        """Whether the network sees more pixels of a photo at `size` than at its own."""
+        return size > own and photo.working_shape(size) != photo.working_shape(own)
 
     def _size(self, settings: ColorizeSettings) -> int:
         return self.net.working_size if settings.size is None else int(settings.size)
@@ -269,7 +290,8 @@ def colorize(
         takes the preset's.
     size
         Working size: the side of the square of equal area, 8 to 4096 pixels; None takes the
-        model's own.
+        model's own. A larger one shows the network more detail and costs time in proportion to its
+        area; the coarse colours still come from the model's own (`zcolor.two_scales`).
     upsample
         How ab comes to full size: `guided` by the lightness, so that colour stops at its edges, or
         `bilinear`, which is a little faster.
@@ -299,6 +321,50 @@ def colorize(
         preset, decode, temperature, colors, rebalance, neutral, size, upsample, saturation, average
     )
     return _kept_colorizer(model, pick_device(device)).batch([image], settings)[0]
+
+
+def mean_chroma(image: ImageLike, *, device: str | torch.device = "auto") -> tuple[float, float]:
+    """Predict the mean colour that a photograph most likely has, from its lightness alone.
+
+    A network of 2 MB (`zcolor.models.mean_chroma`) that ships with zcolor and is loaded at the
+    first call. `colorize(image, model="mean-chroma")` tints the photo in this colour.
+
+    Parameters
+    ----------
+    image
+        A single picture of any kind that `colorize` takes. Colour that it has is ignored.
+    device
+        `auto` takes CUDA, then MPS, then the CPU; or `cpu`, `cuda`, `cuda:N`, `mps`.
+
+    Returns
+    -------
+    a, b
+        Means over the pixels, in CIELAB units (D65), unscaled: a from green to red, b from blue to
+        yellow. Photographs have means of about -20 to 30.
+
+    Raises
+    ------
+    ValueError
+        For a batch of pictures, and as for `colorize`.
+    TypeError, FileNotFoundError, IsADirectoryError
+        As for `colorize`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> a, b = mean_chroma(np.full((64, 64), 128, np.uint8), device="cpu")
+    >>> abs(a) < 40 and abs(b) < 40
+    True
+    """
+    photo = read_photo(image)
+    if photo.n != 1:
+        raise ValueError(
+            f"mean_chroma takes a single picture, got a batch of {photo.n}; call it for each of "
+            "them"
+        )
+    colorizer = _kept_colorizer("mean-chroma", pick_device(device))
+    a, b = colorizer.predict_ab(photo).flatten().tolist()
+    return a, b
 
 
 _loading = threading.Lock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from zcolor.precision import fast_precision
 from zcolor.registry import find_weights, load_model, pick_device
 from zcolor.scores import Truth
 from zcolor.settings import ColorizeSettings, Upsample
+from zcolor.two_scales import with_coarse_colors
 
 GREY, MEAN, CEILING, TRUTH = "grey", "mean colour", "ceiling", "truth"
 """Names of the baselines."""
@@ -46,6 +47,8 @@ class Look:
     """(1, 1, h, w)."""
     output: Output | None
     """The network's answer; None where no variant needs it."""
+    coarse: Look | None = None
+    """The same photo at the model's own size, where this one is larger: its colours are coarser."""
 
 
 class Contestants:
@@ -129,23 +132,37 @@ class Contestants:
         -------
         For each photo, what was seen at each working size.
         """
-        looks: list[list[Look]] = [[] for _ in photos]
         read = [read_photo(rgb) for rgb in photos]
+        own = self.net.working_size
+        needs_own = any(names and size > own for size, names in self._by_size.items())
+        coarse = self._seen(read, own, answered=True) if needs_own else []
+        columns = []
         for size, names in self._by_size.items():
-            groups: dict[tuple[int, int], list[int]] = {}
-            for i, photo in enumerate(read):
-                groups.setdefault(photo.working_shape(size), []).append(i)
-            for (height, width), members in groups.items():
-                at_once = max(1, _PIXELS_AT_ONCE // (height * width))
-                for start in range(0, len(members), at_once):
-                    part = members[start : start + at_once]
-                    lightness = torch.cat([read[i].lightness(size, self.device) for i in part])
-                    with fast_precision(self.device):
-                        output = self.net(lightness) if names else None
-                    for k, i in enumerate(part):
-                        one = _pick(output, k)
-                        looks[i].append(Look(size, lightness[k : k + 1], one))
-        return looks
+            looks = self._seen(read, size, answered=bool(names))
+            if names and size > own:
+                looks = [
+                    replace(look, coarse=c) if c.lightness.shape != look.lightness.shape else look
+                    for look, c in zip(looks, coarse, strict=True)
+                ]
+            columns.append(looks)
+        return [list(row) for row in zip(*columns, strict=True)]
+
+    def _seen(self, photos: Sequence[Photo], size: int, *, answered: bool) -> list[Look]:
+        """Send photos through the network at one working size; without an answer, only look."""
+        looks: dict[int, Look] = {}
+        groups: dict[tuple[int, int], list[int]] = {}
+        for i, photo in enumerate(photos):
+            groups.setdefault(photo.working_shape(size), []).append(i)
+        for (height, width), members in groups.items():
+            at_once = max(1, _PIXELS_AT_ONCE // (height * width))
+            for start in range(0, len(members), at_once):
+                part = members[start : start + at_once]
+                lightness = torch.cat([photos[i].lightness(size, self.device) for i in part])
+                with fast_precision(self.device):
+                    output = self.net(lightness) if answered else None
+                for k, i in enumerate(part):
+                    looks[i] = Look(size, lightness[k : k + 1], _pick(output, k))
+        return [looks[i] for i in range(len(photos))]
 
     @torch.inference_mode()
     def results(self, truth: Truth, looks: Sequence[Look]) -> Iterator[tuple[str, Rgb8]]:
@@ -160,19 +177,26 @@ class Contestants:
             for name in self._by_size[look.size]:
                 settings = self.variants[name]
                 upsample = settings.upsample
-                decode = settings.decode_settings(self.net.presets)
-                assert look.output is not None
-                if settings.average == "none":
-                    ab = self.net.to_ab(look.output, look.lightness, decode)
-                else:
-                    predict = functools.partial(self.net.predict_ab, decode=decode)
-                    with fast_precision(self.device):
-                        ab = averaged_ab(predict, look.lightness, settings.average)
+                ab = self._ab(look, settings)
                 yield name, _joined(photo, ab, upsample, settings.saturation)
             if self.classifies:
                 means = self.net.get_buffer("cell_means")
                 ab = means[self.true_cells(truth, look)].permute(0, 3, 1, 2)
                 yield self._ceilings[look.size], _joined(photo, ab, upsample)
+
+    def _ab(self, look: Look, settings: ColorizeSettings) -> Tensor:
+        """(1, 2, h', w') ab of one photo, as `zcolor.Colorizer` predicts it."""
+        decode = settings.decode_settings(self.net.presets)
+        assert look.output is not None
+        if settings.average == "none":
+            ab = self.net.to_ab(look.output, look.lightness, decode)
+        else:
+            predict = functools.partial(self.net.predict_ab, decode=decode)
+            with fast_precision(self.device):
+                ab = averaged_ab(predict, look.lightness, settings.average)
+        return (
+            ab if look.coarse is None else with_coarse_colors(ab, self._ab(look.coarse, settings))
+        )
 
     @torch.inference_mode()
     def cell_scores(self, truth: Truth, looks: Sequence[Look]) -> dict[str, CellScore]:

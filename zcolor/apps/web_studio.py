@@ -26,6 +26,7 @@ from zcolor.palette import Suggestion
 from zcolor.photo import Photo, read_photo
 from zcolor.readers import ImageReadError
 from zcolor.settings import ColorizeSettings
+from zcolor.two_scales import with_coarse_colors
 from zcolor.working import resize_area
 
 Rgb = npt.NDArray[np.uint8]
@@ -215,8 +216,13 @@ class Studio:
         return self.look(path, settings.size).distribution.suggest(x, y)
 
     def _decode(self, path: Path, settings: ColorizeSettings) -> Tensor:
-        how = settings.decode_settings(self.colorizer.net.presets)
-        return replace(self.look(path, settings.size).distribution, defaults=how).decode()
+        net = self.colorizer.net
+        how = settings.decode_settings(net.presets)
+        ab = replace(self.look(path, settings.size).distribution, defaults=how).decode()
+        if settings.size is None or settings.size <= net.working_size:
+            return ab
+        coarse = self.look(path, net.working_size).distribution
+        return with_coarse_colors(ab, replace(coarse, defaults=how).decode())
 
     def _look(self, path: Path, size: int | None) -> Look:
         photo = self._read(path.read_bytes())

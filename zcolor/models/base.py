@@ -141,7 +141,7 @@ class ColorNet(nn.Module, ABC):
         """Colour (n, 1, h, w) lightness: `to_ab(forward(lightness))`, as (n, 2, h', w') ab."""
         return self.to_ab(self(lightness), lightness, decode)
 
-    def begin(self) -> None:  # noqa: B027
+    def begin(self) -> None:
         """Fetch what a new network starts its training with, such as pretrained weights.
 
         Called once for a network that is about to be trained from the beginning, never for one
