@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from zcolor.decode import cell_colors, decode_logits, strips
+from zcolor.decode import cell_colors, decode_answer, decode_logits, strengthen, strips
 from zcolor.distribution import ColorDistribution
 from zcolor.quantizer import AbGrid
+from zcolor.settings import DecodeSettings
 
 GRID = AbGrid()
 
@@ -228,3 +229,61 @@ def test_a_bias_is_added_to_the_logits_of_every_pixel(temperature):
     assert torch.equal(half, decode_logits(logits.half(), colors, temperature))
     with pytest.raises(ValueError, match=r"bias must be \(7,\), got \(1,\)"):
         decode_logits(logits, colors, temperature, bias=torch.zeros(1))
+
+
+# ---- contrast --------------------------------------------------------------------------------
+
+
+def some_ab(n=2, h=5, w=7, seed=0):
+    return torch.randn(n, 2, h, w, generator=torch.Generator().manual_seed(seed)) * 15
+
+
+def test_strengthen_against_a_loop():
+    ab = some_ab()
+    result = strengthen(ab, 0.8)
+    for photo in range(2):
+        mean_a, mean_b = ab[photo].flatten(1).mean(1).tolist()
+        for y in range(5):
+            for x in range(7):
+                a, b = ab[photo, :, y, x].tolist()
+                d = math.hypot(a - mean_a, b - mean_b)
+                factor = 1 + 0.8 * d / (d + 10)
+                assert result[photo, :, y, x].tolist() == pytest.approx(
+                    [a * factor, b * factor], abs=1e-4
+                )
+
+
+def test_strengthen_keeps_hues_greys_and_the_mean_color():
+    ab = some_ab()
+    ab[0, :, 0, 0] = 0
+    result = strengthen(ab, 2.0)
+    assert result[0, :, 0, 0].tolist() == [0, 0]
+    cross = ab[:, 0] * result[:, 1] - ab[:, 1] * result[:, 0]
+    assert cross.abs().max() < 1e-3
+    factors = (result.norm(dim=1) / ab.norm(dim=1).clamp(min=1e-6))[ab.norm(dim=1) > 0]
+    assert 1 <= factors.min() <= factors.max() <= 3
+    even = torch.tensor([9.0, -4.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
+    assert torch.equal(strengthen(even, 2.0), even)
+
+
+def test_strengthen_looks_at_each_photo_alone():
+    ab = some_ab()
+    alone = torch.cat([strengthen(ab[:1], 1.0), strengthen(ab[1:], 1.0)])
+    assert torch.allclose(strengthen(ab, 1.0), alone)
+
+
+def test_the_settings_reach_every_step():
+    grid = AbGrid(bins=4, low=-40, high=40)
+    logits = torch.randn(1, 16, 3, 5, generator=torch.Generator().manual_seed(2)) * 3
+    weights = torch.linspace(0.5, 2, 16)
+    how = DecodeSettings(
+        temperature=0.6, colors="centers", rebalance=1.5, neutral=(1, 3), gain=1.2, contrast=0.5
+    )
+    p = torch.softmax((logits + 0.5 * weights.log().view(1, -1, 1, 1)) / 0.6, dim=1)
+    mean = torch.einsum("nqhw,qc->nchw", p, grid.centers) - torch.tensor([1.0, 3.0]).view(
+        1, 2, 1, 1
+    )
+    expected = strengthen(1.2 * mean, 0.5)
+    assert torch.allclose(decode_answer(logits, grid, None, weights, how), expected, atol=1e-4)
+    plain = decode_answer(logits, grid, None, weights, how.changed(contrast=0))
+    assert not torch.allclose(plain, expected, atol=1)

@@ -158,6 +158,8 @@ def test_a_temperature_for_a_method_that_has_none_is_refused(method):
         (DecodeSettings, {"neutral": 3}, "neutral must be two numbers"),
         (DecodeSettings, {"gain": -1}, r"gain must lie in \[0, 4\], got -1"),
         (DecodeSettings, {"gain": math.inf}, "gain must lie"),
+        (DecodeSettings, {"contrast": -0.1}, r"contrast must lie in \[0, 4\], got -0.1"),
+        (DecodeSettings, {"contrast": math.nan}, "contrast must lie"),
         (ColorizeSettings, {"neutral": ("a", "b")}, "neutral must be two numbers"),
         (ColorizeSettings, {"decode": "best"}, "decode must be .*, got 'best'"),
         (ColorizeSettings, {"decode": "mean", "temperature": 0.3}, "'mean' has no temperature"),

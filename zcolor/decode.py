@@ -20,6 +20,8 @@ from zcolor.settings import Colors, DecodeSettings
 _PIXELS_AT_ONCE = 1 << 14
 # Temperatures below this act as it does: argmax, but for cells that tie to the last bit.
 _COLDEST = 1e-30
+# Distance from the photo's mean colour, in ab units, at which half of the contrast counts.
+_HALF_DISTANCE = 10.0
 
 
 def cell_colors(grid: AbGrid, means: Tensor | None, colors: Colors) -> Tensor:
@@ -87,6 +89,72 @@ def shown_colors(grid: AbGrid, means: Tensor | None, settings: DecodeSettings) -
     """
     colors = cell_colors(grid, means, settings.colors)
     return (colors - colors.new_tensor(settings.neutral)) * settings.gain
+
+
+def decode_answer(
+    logits: Tensor,
+    grid: AbGrid,
+    means: Tensor | None,
+    class_weights: Tensor | None,
+    settings: DecodeSettings,
+) -> Tensor:
+    """Make colours of a classifier's answer, in the way that the settings ask for.
+
+    Parameters
+    ----------
+    logits
+        (n, q, h, w), whole photos, any floating dtype.
+    grid, means
+        As for `cell_colors`.
+    class_weights
+        (q,) rebalancing weights of training, or None without any.
+    settings
+        How.
+
+    Returns
+    -------
+    (n, 2, h, w) float32 ab, on the device of the logits.
+
+    Raises
+    ------
+    ValueError
+        As for `cell_colors`, and if the shapes do not fit.
+    """
+    colors = shown_colors(grid, means, settings)
+    bias = None
+    if settings.rebalance != 1 and class_weights is not None:
+        bias = (settings.rebalance - 1) * class_weights.log()
+    ab = decode_logits(logits, colors, settings.effective_temperature, bias=bias)
+    return strengthen(ab, settings.contrast)
+
+
+def strengthen(ab: Tensor, contrast: float) -> Tensor:
+    """Strengthen the colours of a photo that differ from its mean colour; greys stay grey.
+
+    A colour at the distance d from the mean is multiplied by 1 + contrast * d / (d + 10).
+
+    Parameters
+    ----------
+    ab
+        (n, 2, h, w), whole photos.
+    contrast
+        In [0, 4]; 0 changes nothing.
+
+    Returns
+    -------
+    (n, 2, h, w) ab of the same hues.
+
+    Examples
+    --------
+    >>> ab = torch.tensor([[0.0, 20.0], [0.0, 0.0]]).view(1, 2, 1, 2)
+    >>> strengthen(ab, 1.0)[0, 0].tolist()
+    [[0.0, 30.0]]
+    """
+    if contrast == 0:
+        return ab
+    mean = ab.mean(dim=(2, 3), keepdim=True)
+    distance = (ab - mean).norm(dim=1, keepdim=True)
+    return ab * (1 + contrast * distance / (distance + _HALF_DISTANCE))
 
 
 def strips(logits: Tensor) -> Iterator[tuple[int, slice, Tensor]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from zcolor.decode import cell_colors, decode_logits, shown_colors, strips
+from zcolor.decode import cell_colors, decode_answer, strips
 from zcolor.palette import Suggestion, distinct_colors, srgb_at
 from zcolor.quantizer import AbGrid
 from zcolor.sampling import sample_ab
@@ -111,6 +111,7 @@ class ColorDistribution:
         rebalance: float | None = None,
         neutral: tuple[float, float] | None = None,
         gain: float | None = None,
+        contrast: float | None = None,
     ) -> Tensor:
         """Decode to ab; what is None is taken from the model's own settings.
 
@@ -129,6 +130,9 @@ class ColorDistribution:
             The a and b that are shown as neutral; (0, 0) shifts nothing.
         gain
             Factor on ab after that, in [0, 4]; 1 scales nothing.
+        contrast
+            How much more colours are strengthened that differ from the photo's mean, in [0, 4];
+            0 treats all alike.
 
         Returns
         -------
@@ -147,12 +151,9 @@ class ColorDistribution:
             rebalance=rebalance,
             neutral=neutral,
             gain=gain,
+            contrast=contrast,
         )
-        chosen = shown_colors(self.grid, self.means, settings)
-        bias = None
-        if settings.rebalance != 1 and self.class_weights is not None:
-            bias = (settings.rebalance - 1) * self._tilt.flatten()
-        return decode_logits(self.logits, chosen, settings.effective_temperature, bias=bias)
+        return decode_answer(self.logits, self.grid, self.means, self.class_weights, settings)
 
     def confidence(self, *, radius: float = 20.0, ab: Tensor | None = None) -> Tensor:
         """Tell how probable it is that the true colour lies near the answer.

@@ -78,6 +78,10 @@ class DecodeSettings:
     possible, and that is warm, as the mean of all photographs is: a cast."""
     gain: float = 1.0
     """Factor on ab after that, in [0, 4]: a mean of what is possible is paler than any of it."""
+    contrast: float = 0.0
+    """How much more than others the colours are strengthened that differ from the photo's mean
+    colour, in [0, 4]: up to a factor of 1 + contrast; 0 treats all alike. Where a network is not
+    sure of the colours of a photo, its answers lie closer together than the true ones do."""
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
@@ -102,6 +106,8 @@ class DecodeSettings:
         object.__setattr__(self, "neutral", tuple(map(float, self.neutral)))  # lists from JSON
         if not (_is_number(self.gain) and 0 <= self.gain <= MAX_SATURATION):
             raise ValueError(f"gain must lie in [0, {MAX_SATURATION:g}], got {self.gain!r}")
+        if not (_is_number(self.contrast) and 0 <= self.contrast <= MAX_SATURATION):
+            raise ValueError(f"contrast must lie in [0, {MAX_SATURATION:g}], got {self.contrast!r}")
 
     def changed(
         self,
@@ -112,6 +118,7 @@ class DecodeSettings:
         rebalance: float | None = None,
         neutral: tuple[float, float] | None = None,
         gain: float | None = None,
+        contrast: float | None = None,
     ) -> DecodeSettings:
         """Return these settings with what is not None replaced.
 
@@ -137,6 +144,7 @@ class DecodeSettings:
             rebalance=self.rebalance if rebalance is None else rebalance,
             neutral=self.neutral if neutral is None else neutral,
             gain=self.gain if gain is None else gain,
+            contrast=self.contrast if contrast is None else contrast,
         )
 
     @property

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zcolor.decode import decode_logits, shown_colors
+from zcolor.decode import decode_answer
 from zcolor.distribution import ColorDistribution
 from zcolor.losses import rebalanced_cross_entropy
 from zcolor.models.base import ColorNet, Options, Output
@@ -197,11 +197,7 @@ class Classifier(ColorNet):
     def to_ab(self, output: Output, lightness: Tensor, decode: DecodeSettings) -> Tensor:
         """Decode logits to (n, 2, h / 4, w / 4) ab."""
         assert isinstance(output, Tensor)
-        colors = shown_colors(self.grid, self.cell_means, decode)
-        bias = None
-        if decode.rebalance != 1:
-            bias = (decode.rebalance - 1) * self.class_weights.log()
-        return decode_logits(output, colors, decode.effective_temperature, bias=bias)
+        return decode_answer(output, self.grid, self.cell_means, self.class_weights, decode)
 
     def distribution(self, lightness: Tensor) -> ColorDistribution:
         """Answer with the whole distribution over the cells of each pixel.
