@@ -183,10 +183,10 @@ def run(study: CompareStudy) -> None:
     accuracy = ""
     if any(CONTESTANTS[name].with_extractor for name in study.families):
         if not extractor.exists():
-            settings = PretrainSettings(
+            schooling = PretrainSettings(
                 photos=study.pretrained, size=study.side, seed=study.seed, device=study.device
             )
-            pretrain(settings, [photos], extractor)
+            pretrain(schooling, [photos], extractor)
         accuracy = _accuracy(extractor)
     found = {}
     for name in tqdm(study.families, unit="family"):
@@ -242,7 +242,7 @@ class Found:
     @property
     def minutes(self) -> float:
         """Wall time of the training, with its validations."""
-        return self.curve[-1][1]
+        return float(self.curve[-1][1])
 
 
 def _accuracy(extractor: Path) -> str:

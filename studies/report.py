@@ -64,13 +64,18 @@ def write_page(path: Path, title: str, parts: Sequence[str], *, command: Sequenc
     shown = [Path(word).name if "/" in word else word for word in command]
     made = (
         f"Written by `{shlex.join(shown)}` with torch {torch.__version__.split('+')[0]} and "
-        f"Python {platform.python_version()} on {torch.get_num_threads()} threads of a CPU"
+        f"Python {platform.python_version()} on {_threads()} of a CPU"
         f"{' and a GPU' if torch.cuda.is_available() else ''}."
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "\n\n".join([f"# {title}", *(part.strip() for part in parts), made]) + "\n"
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _threads() -> str:
+    n = torch.get_num_threads()
+    return "one thread" if n == 1 else f"{n} threads"
 
 
 def save_plot(figure: Figure, path: Path) -> str:

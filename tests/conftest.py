@@ -42,7 +42,7 @@ class _TorchvisionOps(importlib.abc.MetaPathFinder):
 
     def find_spec(self, name, path=None, target=None):
         if name == "torchvision" and self.library is None:
-            self.library = torch.library.Library("torchvision", "DEF")
+            self.library = torch.library.Library("torchvision", "FRAGMENT")
             for op in _TORCHVISION_OPS:
                 with contextlib.suppress(RuntimeError):  # defined already: kernels that fit
                     self.library.define(f"{op}() -> ()")

@@ -27,11 +27,17 @@ from PIL import Image
 from tests.clips import write_film
 from zcolor.apps import cli
 from zcolor.apps.commands import Zcolor
+from zcolor.registry import list_families
 from zcolor.training.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(DOCS.glob("*.md")),
+    *sorted((DOCS / "recipes").glob("*.md")),
+    *sorted((DOCS / "studies").glob("*.md")),
+]
 EXAMPLES = sorted((DOCS / "examples").glob("*.py"))
 LARGEST_PICTURE = 400_000  # bytes
 LARGEST_GALLERY = 1_500_000  # bytes, all of it
@@ -159,7 +165,7 @@ def check(words, *, runs):
             assert re.search(rf"^{target}:.*##", (ROOT / "Makefile").read_text(), re.M), target
         case ["pip", "install", what]:
             check_extras(what)
-        case ["python", "-m", module]:
+        case ["python", "-m", module, *_]:
             assert importlib.util.find_spec(module), module
         case ["python", script, *_]:
             assert (ROOT / script).is_file(), script
@@ -178,7 +184,8 @@ def check(words, *, runs):
 def check_zcolor(arguments, *, runs):
     if arguments in (["--help"], ["--version"]):
         return
-    call = tyro.cli(Zcolor, args=arguments, config=cli._STYLE)  # exits where it does not parse
+    # Exits where it does not parse.
+    call = tyro.cli(Zcolor, args=cli.with_recipe(arguments), config=cli._STYLE)
     model = getattr(call.command, "model", "zhang")
     if runs and arguments[0] in ("colorize", "models") and model == "zhang":
         device = ["--device", "cpu"] if arguments[0] == "colorize" else []
@@ -215,16 +222,36 @@ def test_pictures_are_small_and_all_are_shown():
     assert 0 < gallery <= LARGEST_GALLERY
 
 
-def test_every_page_is_on_the_shelf():
-    index = (DOCS / "index.md").read_text(encoding="utf-8")
-    listed = {
+def shelf(index):
+    """What the tables of contents of a page list."""
+    return {
         line
-        for block in re.findall(r"```\{toctree\}\n(.*?)```", index, re.S)
+        for block in re.findall(r"```\{toctree\}\n(.*?)```", index.read_text("utf-8"), re.S)
         for line in block.split("\n")
         if line and not line.startswith(":")
     }
-    there = {path.stem for path in DOCS.glob("*.md")} - {"index"} | {"reference/index"}
-    assert listed == there
+
+
+def test_every_page_is_on_the_shelf():
+    rooms = {"reference/index", "recipes/index", "studies/index"}
+    there = {path.stem for path in DOCS.glob("*.md")} - {"index"} | rooms
+    assert shelf(DOCS / "index.md") == there
+    for room in ("recipes", "studies"):
+        there = {path.stem for path in (DOCS / room).glob("*.md")} - {"index"}
+        assert shelf(DOCS / room / "index.md") == there
+
+
+def test_every_family_has_a_recipe():
+    there = {path.stem for path in (DOCS / "recipes").glob("*.md")} - {"index"}
+    assert there == set(list_families())
+
+
+def test_pictures_of_studies_are_small_and_all_are_shown():
+    text = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "studies").glob("*.md"))
+    for picture in (DOCS / "studies").iterdir():
+        if picture.suffix != ".md":
+            assert picture.stat().st_size <= LARGEST_PICTURE, picture.name
+            assert f"({picture.name})" in text, f"no page shows {picture.name}"
 
 
 def test_every_module_of_the_reference_is_there():

@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zcolor.colorizer import Colorizer, colorize
+    from zcolor.colorizer import Colorizer, colorize, mean_chroma
     from zcolor.distribution import ColorDistribution
     from zcolor.quantizer import AbGrid
     from zcolor.registry import list_models, load_model
@@ -27,6 +27,7 @@ __all__ = [
     "colorize",
     "list_models",
     "load_model",
+    "mean_chroma",
 ]
 
 _HOME_OF = {
@@ -36,6 +37,7 @@ _HOME_OF = {
     "colorize": "zcolor.colorizer",
     "list_models": "zcolor.registry",
     "load_model": "zcolor.registry",
+    "mean_chroma": "zcolor.colorizer",
 }
 
 

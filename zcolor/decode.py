@@ -153,7 +153,7 @@ def strengthen(ab: Tensor, contrast: float) -> Tensor:
     if contrast == 0:
         return ab
     mean = ab.mean(dim=(2, 3), keepdim=True)
-    distance = (ab - mean).norm(dim=1, keepdim=True)
+    distance: Tensor = (ab - mean).norm(dim=1, keepdim=True)
     return ab * (1 + contrast * distance / (distance + _HALF_DISTANCE))
 
 

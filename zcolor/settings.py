@@ -155,8 +155,12 @@ class DecodeSettings:
 
 PRESETS: Mapping[Preset, DecodeSettings] = MappingProxyType(
     {
-        "vivid": DecodeSettings(temperature=0.9, rebalance=1.9, neutral=(2.5, 6.0), gain=1.1),
-        "accurate": DecodeSettings(temperature=0.75, rebalance=0.95, neutral=(0.5, 1.0), gain=0.95),
+        "vivid": DecodeSettings(
+            temperature=0.75, rebalance=1.8, neutral=(2.0, 5.5), gain=1.0, contrast=0.42
+        ),
+        "accurate": DecodeSettings(
+            temperature=0.75, rebalance=0.95, neutral=(0.5, 1.0), gain=0.9, contrast=0.2
+        ),
     }
 )
 """The named ways of decoding, for models that state none of their own: more colour, or less error

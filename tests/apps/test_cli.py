@@ -15,6 +15,7 @@ from tests.clips import write_film
 from zcolor.apps import cli, commands
 from zcolor.apps.commands import Zcolor
 from zcolor.apps.folder_report import FolderReport, PhotoResult
+from zcolor.registry import list_families
 
 COMMANDS = ("colorize", "video", "serve", "train", "pack", "priors", "models", "demo")
 
@@ -405,8 +406,13 @@ def test_models_are_listed(capsys):
     assert cli.main(["models"]) == 0
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split()[:4] == ["name", "parameters", "size", "licence"]
-    for name, row in zip(zcolor.list_models(), rows, strict=True):
-        assert re.match(rf"{name} +[\d.]+ M +[\d.]+ MB  +BSD-2-Clause ", row)
+    found = {row.split()[0]: row for row in rows}
+    assert set(found) == set(list_families())
+    for name, row in found.items():
+        size = (
+            r"[\d.]+ M +[\d.]+ MB  +BSD-2-Clause " if name in zcolor.list_models() else "to train "
+        )
+        assert re.match(rf"{name} +{size}", row)
 
 
 def test_demo_says_where(tmp_path, weights, album, capsys):

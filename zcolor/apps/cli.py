@@ -23,8 +23,10 @@ from zcolor.apps.commands import (
     Command,
     Demo,
     Evaluate,
+    Inspect,
     Models,
     Pack,
+    Pretrain,
     Priors,
     Serve,
     Train,
@@ -112,8 +114,12 @@ def _run(command: Command, argv: Sequence[str]) -> int:
             return _serve(command)
         case Evaluate():
             return _evaluate(command, argv)
+        case Inspect():
+            return _inspect(command)
         case Train():
             return _train(command, argv)
+        case Pretrain():
+            return _pretrain(command, argv)
         case Pack():
             return _pack(command, argv)
         case Priors():
@@ -126,7 +132,7 @@ def _run(command: Command, argv: Sequence[str]) -> int:
 
 def _how_to_go_on(command: Command) -> str:
     """Say what an interrupted command continues from."""
-    if isinstance(command, (Pack, Priors)):
+    if isinstance(command, (Pack, Priors, Pretrain)):
         return "; the same command goes on where it stood"
     if isinstance(command, Video):
         return "; nothing was written"
@@ -209,6 +215,27 @@ def _evaluate(command: Evaluate, argv: Sequence[str]) -> int:
     return SOME_FAILED if report.failed else OK
 
 
+def _inspect(command: Inspect) -> int:
+    from zcolor.apps.inspect import inspect_model
+    from zcolor.excitation import ExciteSettings
+
+    report = inspect_model(
+        command.photo,
+        command.out,
+        model=command.model,
+        group=command.group,
+        units=command.unit,
+        strongest=command.strongest,
+        photos=command.photos,
+        max_photos=command.max_photos,
+        settings=ExciteSettings(side=command.side, steps=command.steps, seed=command.seed),
+        device=command.device,
+    )
+    print(report.summary())
+    print(f"written: {report.page}")
+    return OK
+
+
 def _train(command: Train, argv: Sequence[str]) -> int:
     from zcolor.training.loop import train
 
@@ -229,6 +256,26 @@ def _train(command: Train, argv: Sequence[str]) -> int:
         print(f"{result.reason}: {result.seen:,} photos seen; state {result.state}{best}")
         if result.reason != "done":
             print("the same command with --resume goes on from there")
+    return INTERRUPTED if result.reason == "interrupted" else OK
+
+
+def _pretrain(command: Pretrain, argv: Sequence[str]) -> int:
+    from zcolor.training.pretrain import pretrain
+
+    _check_named(command.data)
+    result = pretrain(
+        command.settings,
+        command.data,
+        command.out,
+        overwrite=command.overwrite,
+        minutes=command.minutes,
+        command=shlex.join(argv),
+    )
+    print(f"{result.reason}: {result.seen:,} photos seen, {result.n_labels} labels; {result.path}")
+    if result.reason == "done":
+        print(f"{result.accuracy:.1%} of {result.n_held_out} photos held out are named right")
+    else:
+        print("the same command goes on from there")
     return INTERRUPTED if result.reason == "interrupted" else OK
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from zcolor.settings import ColorizeSettings, Device, EvaluateSettings
+from zcolor.training.pretrain_settings import PretrainSettings
 from zcolor.training.settings import PackSettings, PriorSettings, TrainSettings
 
 OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -139,6 +140,27 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Pretrain:
+    """Teach a network of timm the folder names of grey photographs, as an extractor for `fusion`.
+
+    example: zcolor pretrain photos.h5 --extractor resnet18 --out extractor.safetensors
+    """
+
+    data: _Sources
+    """Packs (.h5; their train split), or images in folders, lists or zip archives."""
+    out: Path
+    """The extractor to write (.safetensors)."""
+    overwrite: bool = False
+    """Replace it if it exists."""
+    minutes: float | None = None
+    """End this leg cleanly after so many minutes; the same command goes on."""
+    settings: Annotated[PretrainSettings, tyro.conf.arg(name="")] = field(
+        default_factory=PretrainSettings
+    )
+    """Everything that decides the result."""
+
+
+@dataclass(frozen=True)
 class Pack:
     """Pack photographs for training into one HDF5 file.
 
@@ -212,6 +234,39 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Inspect:
+    """Look into a network: layers, filters, what its units answer to, what excites them.
+
+    example: zcolor inspect photo.jpg -o look --group 5 --unit 17
+    """
+
+    photo: Annotated[Path | None, tyro.conf.Positional] = None
+    """The photograph that it is shown; noise without one."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("zcolor-inspect")
+    """The folder for the pictures and index.html."""
+    model: str = "zhang"
+    """A name that `zcolor models` lists, or a checkpoint."""
+    group: str | None = None
+    """Number, from 1, or name of the group to look at; without it all of them."""
+    unit: tuple[int, ...] = ()
+    """Units of that group; without them those that are strongest on the photograph."""
+    strongest: int = 8
+    """How many these are."""
+    photos: tuple[str, ...] = ()
+    """Packs, folders or images in which to look for what excites the units."""
+    max_photos: int = 300
+    """No more of them than this, evenly spread."""
+    side: int = 96
+    """Side of the inputs that excite units, in pixels."""
+    steps: int = 96
+    """Steps in which each of them is made."""
+    seed: int = 0
+    """Of their noise."""
+    device: Device = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+
+
+@dataclass(frozen=True)
 class Models:
     """List the models that come with zcolor.
 
@@ -236,7 +291,9 @@ class Demo:
     """auto, cpu, cuda, cuda:N or mps."""
 
 
-Command = Colorize | Video | Serve | Evaluate | Train | Pack | Priors | Models | Demo
+Command = (
+    Colorize | Video | Serve | Evaluate | Inspect | Train | Pretrain | Pack | Priors | Models | Demo
+)
 
 
 @dataclass(frozen=True)

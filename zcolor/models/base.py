@@ -108,12 +108,13 @@ class ColorNet(nn.Module, ABC):
         How the model decodes under each of the named presets; changes nothing in families that do
         not decode.
     clip_length : int
-        Frames read at once: 1 for photographs.
+        Frames of a clip that training gives at once: 1 for families that know photographs alone,
+        another number for families of films, which set it for each network.
     """
 
     working_size: int
     presets: Mapping[Preset, DecodeSettings] = PRESETS
-    clip_length: ClassVar[int] = 1
+    clip_length: int = 1
     options_type: ClassVar[type[Options]] = Options
 
     def __init__(self, *, working_size: int = 128, options: Options | None = None) -> None:
@@ -123,7 +124,13 @@ class ColorNet(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, lightness: Tensor) -> Output:
-        """Answer to (n, 1, h, w) lightness, L in [0, 100], in the family's own terms."""
+        """Answer to (n, 1, h, w) lightness, L in [0, 100], in the family's own terms.
+
+        A family of films (`clip_length` above 1) also takes clips, (n, t, 1, h, w) with any number
+        of frames t, and answers for n * t frames one after the other, clip by clip: what `target`
+        and `loss` see then has n * t in the first place. To it (n, 1, h, w) are photographs, each
+        a clip of one frame.
+        """
 
     @abstractmethod
     def target(self, ab: Tensor, lightness: Tensor, labels: Tensor | None) -> Output:

@@ -139,7 +139,12 @@ def _begin_with(net: ColorNet, init: str | os.PathLike[str]) -> None:
 
 
 def make_loaders(
-    photos: Photos, s: TrainSettings, crew: Crew, degrade: Degradation | None
+    photos: Photos,
+    s: TrainSettings,
+    crew: Crew,
+    degrade: Degradation | None,
+    *,
+    clip_length: int = 1,
 ) -> list[BatchLoader]:
     """Make one loader for each part of this process's share of a batch."""
     if degrade is None and s.film.share:
@@ -154,6 +159,7 @@ def make_loaders(
             parts=s.accumulate * crew.size,
             jobs=s.jobs,
             seed=s.seed,
+            clip_length=clip_length,
         )
         for part in range(s.accumulate)
     ]

@@ -29,6 +29,11 @@ def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
     return rgb_to_lightness(unit(batch.source)), lab[:, 1:]
 
 
+def as_clips(lightness: Tensor, clip_length: int) -> Tensor:
+    """See (n * t, 1, h, w) frames as (n, t, 1, h, w) clips; photographs (t = 1) as they are."""
+    return lightness if clip_length == 1 else lightness.unflatten(0, (-1, clip_length))
+
+
 def make_average(net: nn.Module, decay: float) -> AveragedModel:
     """Make the exponential running mean of the weights and of batch norm's statistics.
 
@@ -94,8 +99,9 @@ class Learner:
         for i, batch in enumerate(batches):
             lightness, ab = to_device(batch, device)
             with self.crew.gradients(self._parallel, exchanged=i == len(batches) - 1):
+                seen = as_clips(lightness, self.net.clip_length)
                 with torch.autocast(device.type, torch.bfloat16, enabled=s.bf16):
-                    output = self._parallel(lightness)
+                    output = self._parallel(seen)
                 losses = self.net.loss(output, self.net.target(ab, lightness, None))
                 (losses["total"] / len(batches)).backward()
             for name, value in losses.items():

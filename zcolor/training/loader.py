@@ -29,7 +29,7 @@ class Batch:
     """What one step of one process learns from."""
 
     target: Tensor
-    """(n, 3, crop, crop) uint8 RGB: the colours."""
+    """(n, 3, crop, crop) uint8 RGB: the colours; of clips all frames, clip after clip."""
     source: Tensor
     """(n, 3, crop, crop) uint8 RGB: what the lightness is taken from; `target` if not degraded."""
     end: int
@@ -64,6 +64,8 @@ class BatchLoader:
         Threads that decode and augment.
     seed
         Seed of the order.
+    clip_length
+        Frames of the clip that is made over each photo; 1 for single crops.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class BatchLoader:
         parts: int = 1,
         jobs: int = 2,
         seed: int = 0,
+        clip_length: int = 1,
     ) -> None:
         if batch % parts:
             raise ValueError(
@@ -87,6 +90,7 @@ class BatchLoader:
         self.part, self.parts = part, parts
         self.jobs = max(1, jobs)
         self.seed = seed
+        self.clip_length = clip_length
         self._order = lru_cache(maxsize=2)(
             lambda epoch: epoch_order(len(photos), seed, epoch)  # two epochs meet in a batch
         )
@@ -106,7 +110,7 @@ class BatchLoader:
         ValueError
             If a photo cannot be decoded; its place in the set is named.
         """
-        waiting: deque[tuple[int, list[Future[Sample]]]] = deque()
+        waiting: deque[tuple[int, list[Future[list[Sample]]]]] = deque()
         with ThreadPoolExecutor(self.jobs, thread_name_prefix="zcolor-load") as pool:
             try:
                 while True:
@@ -115,19 +119,20 @@ class BatchLoader:
                         share = self.batch // self.parts
                         first = seen + self.part * share
                         tasks = [
-                            pool.submit(self._sample, number, crop)
+                            pool.submit(self._samples, number, crop)
                             for number in range(first, first + share)
                         ]
                         seen += self.batch
                         waiting.append((seen, tasks))
                     end, tasks = waiting.popleft()
-                    yield _join([task.result() for task in tasks], end)
+                    yield _join([sample for task in tasks for sample in task.result()], end)
             finally:
                 for _, tasks in waiting:
                     for task in tasks:
                         task.cancel()
 
-    def _sample(self, number: int, crop: int) -> Sample:
+    def _samples(self, number: int, crop: int) -> list[Sample]:
+        """Make the examples of photo `number` of the run: one, or the frames of a clip."""
         epoch, place = divmod(number, len(self.photos))
         index = int(self._order(epoch)[place])
         try:
@@ -137,7 +142,9 @@ class BatchLoader:
                 f"training photo {index} cannot be read ({error}); make a pack with `zcolor pack`, "
                 "which drops and lists broken photos"
             ) from error
-        return self.augmenter(rgb, crop, epoch, index)
+        if self.clip_length == 1:
+            return [self.augmenter(rgb, crop, epoch, index)]
+        return self.augmenter.clip(rgb, crop, epoch, index, self.clip_length)
 
 
 def _join(samples: list[Sample], end: int) -> Batch:

@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zcolor.checkpoint import read_header
-from zcolor.registry import find_weights, save_model
+from zcolor.registry import find_family, find_weights, save_model
 from zcolor.training.assemble import make_loaders, make_network, open_val, priors_of
 from zcolor.training.augment import Degradation
 from zcolor.training.dataset import CachedPhotos, open_photos
@@ -153,6 +153,7 @@ class _Trainer:
         *,
         progress: bool,
     ) -> None:
+        find_family(settings.model).options_type.parse(settings.options)  # before anything is done
         self.settings, self.folder, self.crew = settings, folder, crew
         self.init = None if init is None else find_weights(init)
         self.init_hash = None if self.init is None else read_header(self.init)["sha256"]
@@ -171,8 +172,10 @@ class _Trainer:
         )
         if settings.cache:
             photos = CachedPhotos(photos, jobs=settings.jobs, progress=self.progress)
-        self.loaders = make_loaders(photos, settings, crew, degrade)
         self._build()
+        self.loaders = make_loaders(
+            photos, settings, crew, degrade, clip_length=self.learner.net.clip_length
+        )
 
     def _build(self) -> None:
         """Make what learns, its schedule and the counters of the run."""
@@ -300,7 +303,9 @@ class _Trainer:
                 "hours": round(self.spent_s / 3600, 3),
                 "command": self.command,
                 "torch": torch.__version__,
-                "metrics": {name: round(value, 4) for name, value in values.items()},
+                "metrics": {
+                    name: round(value, 4) for name, value in values.items() if math.isfinite(value)
+                },
             },
         }
 

@@ -233,7 +233,7 @@ class TrainSettings:
     photos: int = 400_000
     """Photos to be seen in all; the learning-rate schedule ends there."""
     batch: int = 64
-    """Photos a step, over all processes."""
+    """Photos a step, over all processes; families of films make a clip over each."""
     accumulate: int = 1
     """Steps of this many equal parts, their gradients added, where a batch does not fit."""
     crops: tuple[int, ...] = (64, 96, 128)

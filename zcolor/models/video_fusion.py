@@ -1,0 +1,155 @@
+"""Fusion for films: what the frames so far showed is fused with what each of them shows.
+
+The encoder, the extractor and the decoder see every frame by itself ("time-distributed"); a
+recurrent network carries a memory from frame to frame.
+
+References
+----------
+Baldassarre, Gonzalez Morin, Rodes-Guirao, "Deep Koalarization: Image Colorization using CNNs and
+Inception-ResNet-v2", 2017 (encoder, fusion, decoder).
+Hochreiter, Schmidhuber, "Long Short-Term Memory", Neural Computation 9 (8), 1997.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from zcolor.models.base import Options
+from zcolor.models.extractor import Extractor, ExtractorKind
+from zcolor.models.layers import (
+    PLAIN_CHANNELS,
+    PLAIN_STRIDE,
+    PlainDecoder,
+    PlainEncoder,
+    he_initialise,
+    scaled_and_padded,
+)
+from zcolor.models.regressor import Regressor
+
+
+@dataclass(frozen=True)
+class VideoFusionOptions(Options):
+    """What a fusion network for films alone knows."""
+
+    frames: int = 8
+    """Frames of the clips that it is trained on; it reads clips of any length."""
+    memory: int = 256
+    """Numbers that the LSTM carries from frame to frame."""
+    extractor: str = "inception_resnet_v2"
+    """A classification network of timm."""
+    extractor_weights: str = "hub"
+    """`hub` for those of timm, the path of a file, or `random`."""
+    extractor_classes: int = 0
+    """Length of the extractor's answer; 0 takes that of its weights."""
+    extractor_size: int = 0
+    """Side in pixels of the square that the extractor looks at; 0 takes that of its weights."""
+    scale: float = 128.0
+    """What ab is divided by: 128 uses the whole range of tanh, 256 half of it."""
+
+
+class VideoFusion(Regressor):
+    """Features of each frame, joined at every place by its extractor's answer and by the memory.
+
+    The features are averaged over the plane and given to an LSTM, frame after frame. Its answer
+    and that of the extractor are repeated over the plane and concatenated with the features; a
+    1x1 convolution with ReLU brings them to 256, from which the decoder makes ab. The LSTM looks
+    back, never forward. The extractor is frozen and stands in the checkpoint with all else.
+
+    Parameters
+    ----------
+    working_size
+        Side in pixels of the square whose area photos and frames are brought to.
+    options
+        As `VideoFusionOptions` says; None takes its defaults.
+
+    Raises
+    ------
+    ValueError
+        If the options make no sense, or timm does not know the extractor.
+    FileNotFoundError
+        If the number of classes is to be read from a file that is not there.
+    ImportError
+        If timm is not installed.
+    """
+
+    options_type = VideoFusionOptions
+    options: VideoFusionOptions
+
+    def __init__(self, *, working_size: int = 128, options: Options | None = None) -> None:
+        super().__init__(working_size=working_size, options=options)
+        o = self.options
+        if not o.scale > 0 or o.frames < 2 or o.memory < 1:
+            raise ValueError(
+                "scale must be above 0, frames at least 2 and memory at least 1, got "
+                f"{o.scale}, {o.frames} and {o.memory}; for single frames there is the model fusion"
+            )
+        o = self.options = _settled(o)
+        self.scale, self.clip_length = o.scale, o.frames
+        self.encoder = PlainEncoder()
+        self.lstm = nn.LSTM(PLAIN_CHANNELS, o.memory, batch_first=True)
+        self.extractor = Extractor(o.extractor, classes=o.extractor_classes, size=o.extractor_size)
+        joined = PLAIN_CHANNELS + o.memory + o.extractor_classes
+        self.fuse = nn.Sequential(
+            nn.Conv2d(joined, PLAIN_CHANNELS, kernel_size=1), nn.ReLU(inplace=True)
+        )
+        self.fuse.apply(he_initialise)
+        self.decoder = PlainDecoder()
+
+    def begin(self) -> None:
+        """Give the extractor its pretrained weights.
+
+        Raises
+        ------
+        OSError, ValueError
+            If they cannot be had; the message names the cure.
+        """
+        self.extractor.load(self.options.extractor_weights)
+
+    def forward(self, lightness: Tensor) -> Tensor:
+        """Answer with ab / scale at the size of the input.
+
+        Parameters
+        ----------
+        lightness
+            (n, t, 1, h, w) clips of any number of frames t, or (n, 1, h, w) photographs, each a
+            clip of one frame; L in [0, 100], any h and w from 1.
+
+        Returns
+        -------
+        (n * t, 2, h, w) ab / scale, in [-1, 1], frame by frame and clip after clip.
+
+        Raises
+        ------
+        ValueError
+            If `lightness` has another shape.
+        """
+        if lightness.ndim not in (4, 5) or lightness.shape[-3] != 1:
+            raise ValueError(
+                "lightness must be clips (n, t, 1, h, w) or photographs (n, 1, h, w), got "
+                f"{tuple(lightness.shape)}"
+            )
+        length = 1 if lightness.ndim == 4 else lightness.shape[1]
+        frames = lightness.flatten(0, -4)  # (n * t, 1, h, w)
+        h, w = frames.shape[-2:]
+        features = self.encoder(scaled_and_padded(frames, PLAIN_STRIDE))
+        memory, _ = self.lstm(features.mean(dim=(2, 3)).unflatten(0, (-1, length)))
+        scene = torch.cat((self.extractor(frames), memory.flatten(0, 1)), dim=1)
+        plane = scene[:, :, None, None].expand(-1, -1, *features.shape[-2:])
+        ab: Tensor = self.decoder(self.fuse(torch.cat((features, plane), dim=1)))
+        return ab[:, :, :h, :w]
+
+
+def _settled(options: VideoFusionOptions) -> VideoFusionOptions:
+    """Fill in what the extractor's weights say, so that a checkpoint is built without them."""
+    if options.extractor_classes > 0 and options.extractor_size > 0:
+        return options
+    kind = ExtractorKind.of(options.extractor, options.extractor_weights)
+    return dataclasses.replace(
+        options,
+        extractor_classes=options.extractor_classes or kind.classes,
+        extractor_size=options.extractor_size or kind.size,
+    )
