@@ -186,7 +186,8 @@ def run(study: CompareStudy) -> None:
             schooling = PretrainSettings(
                 photos=study.pretrained, size=study.side, seed=study.seed, device=study.device
             )
-            pretrain(schooling, [photos], extractor)
+            if pretrain(schooling, [photos], extractor).reason != "done":
+                raise KeyboardInterrupt
         accuracy = _accuracy(extractor)
     found = {}
     for name in tqdm(study.families, unit="family"):

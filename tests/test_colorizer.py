@@ -152,7 +152,12 @@ def test_decode_methods_differ_and_meet_at_the_ends(tiny, grey):
     assert np.array_equal(tiny(grey, decode="annealed"), tiny(grey))
 
 
-def test_presets_are_the_models_own_and_explicit_options_win(tiny, grey):
+def test_presets_are_the_models_own_and_explicit_options_win(tiny, grey, monkeypatch):
+    # Contrast is the preset's alone: no option changes it.
+    plain = {name: own.changed(contrast=0) for name, own in tiny.net.presets.items()}
+    strong = tiny(grey)
+    monkeypatch.setattr(tiny.net, "presets", plain)
+    assert levels(strong, tiny(grey)) > 5
     for name, own in tiny.net.presets.items():
         options = {
             "temperature": own.temperature,
@@ -333,10 +338,10 @@ def test_distribution_of_another_size(tiny, grey):
         tiny.distribution(grey, size=5)
 
 
-def test_model_without_a_distribution(weights, grey, monkeypatch):
-    monkeypatch.setattr(Zhang, "distribution", None)
-    with pytest.raises(TypeError, match=r"Zhang predicts a colour.*use a model that classifies"):
-        Colorizer(weights, device="cpu").distribution(grey)
+def test_model_without_a_distribution(grey):
+    colorizer = Colorizer("mean-chroma", device="cpu")
+    with pytest.raises(TypeError, match=r"MeanChroma predicts a colour.*use a model that classif"):
+        colorizer.distribution(grey)
 
 
 # ---- loading and threads -------------------------------------------------------------------

@@ -48,7 +48,17 @@ def rgb_to_chroma(rgb: Tensor) -> Tensor:
 
 
 def rgb_to_luma(rgb: Tensor) -> Tensor:
-    """Luma Y of BT.601: (n, 1, h, w) in [0, 1] of (n, 3, h, w) sRGB display values in [0, 1]."""
+    """Luma Y of BT.601.
+
+    Parameters
+    ----------
+    rgb
+        (n, 3, h, w) sRGB display values in [0, 1].
+
+    Returns
+    -------
+    (n, 1, h, w) in [0, 1].
+    """
     red, green, blue = rgb.split(1, dim=1)
     luma: Tensor = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
     return luma
@@ -75,7 +85,19 @@ def chroma_to_rgb(luma: Tensor, chroma: Tensor) -> Tensor:
 
 
 def ab_to_chroma(ab: Tensor, lightness: Tensor) -> Tensor:
-    """Cb and Cr, scaled to [-1, 1], of the colours that (n, 1, h, w) L and (n, 2, h, w) ab make."""
+    """Cb and Cr of the colours that lightness and ab make.
+
+    Parameters
+    ----------
+    ab
+        (n, 2, h, w), unscaled.
+    lightness
+        (n, 1, h, w), L in [0, 100].
+
+    Returns
+    -------
+    (n, 2, h, w), scaled to [-1, 1].
+    """
     return rgb_to_chroma(lab_to_rgb(torch.cat((lightness, ab), dim=1), map_gamut=False))
 
 

@@ -285,7 +285,7 @@ def test_without_internet_the_cure_is_named(monkeypatch):
 
     monkeypatch.setattr("zcolor.models.extractor.hub_state", hub_state)
     net = ResNet34(width=1.0, options=ResNet34Options(weights="hub"))
-    with pytest.raises(OSError, match=r"name resolution.*weights=FILE.*zcolor pretrain"):
+    with pytest.raises(OSError, match=r"name resolution.*give the file.*zcolor pretrain"):
         net.begin()
 
 

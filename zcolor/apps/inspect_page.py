@@ -87,16 +87,35 @@ class InspectReport:
 
 
 def grey_of(lightness: Tensor) -> Rgb8:
-    """Show (1, h, w) lightness, L in [0, 100], as an (h, w, 3) uint8 grey picture."""
+    """Show lightness as a grey picture.
+
+    Parameters
+    ----------
+    lightness
+        (1, h, w), L in [0, 100].
+
+    Returns
+    -------
+    (h, w, 3) uint8.
+    """
     lab = torch.cat([lightness.cpu().float(), torch.zeros(2, *lightness.shape[1:])])[None]
     rgb = lab_to_rgb(lab)[0].permute(1, 2, 0)
     return np.asarray((rgb * 255).round().numpy(), dtype=np.uint8)
 
 
 def shade_map(values: Tensor) -> Rgb8:
-    """Show an (h, w) map as an (h, w, 3) uint8 picture: black up to zero, white at the top.
+    """Show a map as a picture: black up to zero, white at the top.
 
     A map without a value above zero is shown from its lowest to its highest value.
+
+    Parameters
+    ----------
+    values
+        (h, w), any range.
+
+    Returns
+    -------
+    (h, w, 3) uint8.
     """
     array = values.cpu().float().numpy()
     if array.max() <= 0:
@@ -107,7 +126,17 @@ def shade_map(values: Tensor) -> Rgb8:
 
 
 def shade_filter(weights: Tensor) -> Rgb8:
-    """Show an (h, w) filter as an (h, w, 3) uint8 picture: below 0 blue, 0 white, above 0 red."""
+    """Show a filter as a picture: below 0 blue, 0 white, above 0 red.
+
+    Parameters
+    ----------
+    weights
+        (h, w), any range.
+
+    Returns
+    -------
+    (h, w, 3) uint8.
+    """
     array = weights.cpu().float().numpy()
     part = (array / max(float(np.abs(array).max()), 1e-12))[..., None]
     ends = np.where(part < 0, (30.0, 80.0, 180.0), (190.0, 40.0, 30.0))

@@ -30,7 +30,19 @@ def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def as_clips(lightness: Tensor, clip_length: int) -> Tensor:
-    """See (n * t, 1, h, w) frames as (n, t, 1, h, w) clips; photographs (t = 1) as they are."""
+    """See frames as the clips that they belong to.
+
+    Parameters
+    ----------
+    lightness
+        (n * t, 1, h, w), clip after clip.
+    clip_length
+        t; photographs (t = 1) stay as they are.
+
+    Returns
+    -------
+    (n, t, 1, h, w), the same memory.
+    """
     return lightness if clip_length == 1 else lightness.unflatten(0, (-1, clip_length))
 
 
