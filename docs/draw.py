@@ -21,6 +21,7 @@ from PIL import Image
 
 from zcolor import Colorizer
 from zcolor.apps.sheets import draw_sheet
+from zcolor.apps.stylize import StyleSettings, stylize
 from zcolor.lab import lab_to_rgb, rgb_to_lab
 from zcolor.photo import read_photo
 from zcolor.training.priors import Priors, read_priors, rebalancing_weights
@@ -300,6 +301,38 @@ def draw_gallery(colorizer: Colorizer) -> None:
         sheet.save(IMAGES / f"gallery-{name}.jpg", quality=85, optimize=True)
 
 
+STYLES = (("chelsea", "brick"), ("coffee", "grass"))  # of skimage.data: content and style
+TEXTURES = ("brick", "gravel")
+LENT = (("moose", "coffee"), ("weir", "dandelions"), ("raccoon", "moose"))  # samples; the lender
+
+
+def draw_stylize() -> None:
+    """Content, style, result; and two textures beside what was synthesised of each."""
+    from skimage import data
+
+    rows = []
+    for content, style in STYLES:
+        pictures = getattr(data, content)(), np.stack([getattr(data, style)()] * 3, axis=2)
+        drawn, _ = stylize(*pictures, StyleSettings(), device="cpu")
+        rows.append(row(*pictures, drawn))
+    save("stylize.jpg", rows)
+    pairs = []
+    for texture in TEXTURES:
+        picture = np.stack([getattr(data, texture)()] * 3, axis=2)
+        pairs += [picture, stylize(None, picture, StyleSettings(), device="cpu")[0]]
+    save("texture.jpg", [row(*pairs)])
+
+
+def draw_lent(colorizer: Colorizer) -> None:
+    """Grey, as it is coloured, the reference, with the colours that it lends."""
+    rows = []
+    for name, lender in LENT:
+        photo, reference = sample(name).convert("L"), sample(lender)
+        lent = colorizer(photo, reference=reference)
+        rows.append(row(photo, colorizer(photo), reference, lent))
+    save("lent.jpg", rows)
+
+
 def main(names: list[str]) -> None:
     """Draw the pictures of these names, or all of them."""
     model = Colorizer(device="cpu")
@@ -315,6 +348,8 @@ def main(names: list[str]) -> None:
         "prior": draw_prior,
         "weights": draw_weights,
         "gallery": lambda: draw_gallery(model),
+        "stylize": draw_stylize,
+        "lent": lambda: draw_lent(model),
     }
     if unknown := set(names) - set(pictures):
         raise SystemExit(f"no pictures {sorted(unknown)}; choose of {', '.join(pictures)}")

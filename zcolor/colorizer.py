@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +21,7 @@ from zcolor.averaging import averaged_ab
 from zcolor.models.classifier import Classifier
 from zcolor.photo import Colored, ImageLike, Photo, read_photo
 from zcolor.precision import fast_precision
+from zcolor.reference import read_reference
 from zcolor.registry import find_weights, load_model, pick_device
 from zcolor.settings import (
     Average,
@@ -34,6 +36,7 @@ from zcolor.two_scales import with_coarse_colors
 
 if TYPE_CHECKING:
     from zcolor.distribution import ColorDistribution
+    from zcolor.models.base import ColorNet
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +95,8 @@ class Colorizer:
         upsample: Upsample = "guided",
         saturation: float = 1.0,
         average: Average = "none",
+        reference: ImageLike | None = None,
+        lend: float = 0.7,
     ) -> Colored:
         """Colour a picture; see `colorize` for the parameters, what comes out and the errors."""
         settings = ColorizeSettings(
@@ -105,11 +110,16 @@ class Colorizer:
             upsample,
             saturation,
             average,
+            lend=lend,
         )
-        return self.batch([image], settings)[0]
+        return self.batch([image], settings, reference=reference)[0]
 
     def batch(
-        self, images: Iterable[ImageLike], settings: ColorizeSettings = ColorizeSettings()
+        self,
+        images: Iterable[ImageLike],
+        settings: ColorizeSettings = ColorizeSettings(),
+        *,
+        reference: ImageLike | None = None,
     ) -> list[Colored]:
         """Colour many pictures, those of one working shape together.
 
@@ -121,6 +131,8 @@ class Colorizer:
             Pictures of any kind, kinds mixed as you like.
         settings
             How; the fields are the parameters of `colorize`.
+        reference
+            A picture of any kind in place of the file that the settings name.
 
         Returns
         -------
@@ -142,7 +154,7 @@ class Colorizer:
                 "into a list, or call the colorizer itself"
             )
         photos = [read_photo(image) for image in images]
-        abs_ = self._predict_many(photos, settings)
+        abs_ = self._predict_many(photos, settings, reference)
         return [
             photo.with_ab(
                 ab, upsample=settings.upsample, saturation=settings.saturation, in_place=True
@@ -201,23 +213,29 @@ class Colorizer:
         """
         return self._predict_many([photo], settings)[0]
 
-    def _predict_many(self, photos: Sequence[Photo], settings: ColorizeSettings) -> list[Tensor]:
+    def _predict_many(
+        self,
+        photos: Sequence[Photo],
+        settings: ColorizeSettings,
+        reference: ImageLike | None = None,
+    ) -> list[Tensor]:
         """Predict (n, 2, h', w') ab for each photo; equal working shapes share forward passes."""
         size = self._size(settings)
-        found = self._predict_at(size, photos, settings)
+        net = self._leaning(settings, reference)
+        found = self._predict_at(size, photos, settings, net)
         own = self.net.working_size
         larger = [i for i in range(len(photos)) if self._looks_larger(photos[i], size, own)]
         # Objects are known by what surrounds them, which a network sees at its own size.
-        coarse = self._predict_at(own, [photos[i] for i in larger], settings)
+        coarse = self._predict_at(own, [photos[i] for i in larger], settings, net)
         for i, ab in zip(larger, coarse, strict=True):
             found[i] = with_coarse_colors(found[i], ab)
         return found
 
     def _predict_at(
-        self, size: int, photos: Sequence[Photo], settings: ColorizeSettings
+        self, size: int, photos: Sequence[Photo], settings: ColorizeSettings, net: ColorNet
     ) -> list[Tensor]:
         """Predict ab as the network sees the photos at one working size."""
-        decode = settings.decode_settings(self.net.presets)
+        decode = settings.decode_settings(net.presets)
         groups: dict[tuple[int, int], list[int]] = {}
         for i, photo in enumerate(photos):
             groups.setdefault(photo.working_shape(size), []).append(i)
@@ -228,7 +246,7 @@ class Colorizer:
                 lightness = torch.cat(
                     [photos[i].lightness(size, self.device) for i in members]
                 )  # (all pictures of the group, 1, height, width)
-                predict = functools.partial(self.net.predict_ab, decode=decode)
+                predict = functools.partial(net.predict_ab, decode=decode)
                 ab = torch.cat(
                     [
                         averaged_ab(predict, part, settings.average)
@@ -243,6 +261,21 @@ class Colorizer:
     def _looks_larger(photo: Photo, size: int, own: int) -> bool:
         """Whether the network sees more pixels of a photo at `size` than at its own."""
         return size > own and photo.working_shape(size) != photo.working_shape(own)
+
+    def _leaning(self, settings: ColorizeSettings, reference: ImageLike | None) -> ColorNet:
+        """The network, or one that leans towards the colours of a reference."""
+        if reference is None and settings.reference is None:
+            return self.net
+        size = self.net.working_size
+        if reference is not None:
+            rgb = read_reference(reference, size=size)
+        else:
+            path = Path(str(settings.reference))
+            if not path.is_file():
+                raise FileNotFoundError(f"there is no reference {path}; name a colour photo")
+            state = path.stat()
+            rgb = _kept_reference(path, size, (state.st_mtime_ns, state.st_size))
+        return self.net.leaning(rgb, settings.lend)
 
     def _size(self, settings: ColorizeSettings) -> int:
         return self.net.working_size if settings.size is None else int(settings.size)
@@ -262,6 +295,8 @@ def colorize(
     upsample: Upsample = "guided",
     saturation: float = 1.0,
     average: Average = "none",
+    reference: ImageLike | None = None,
+    lend: float = 0.7,
     device: str | torch.device = "auto",
 ) -> Colored:
     """Colour a black-and-white photograph.
@@ -308,6 +343,11 @@ def colorize(
     average
         `none`, `flip` (also the mirror image: twice the work) or `crops` (ten crops: about eight
         times the work); see `zcolor.averaging`.
+    reference
+        A colour picture, of any kind, that lends its colours: those that are more frequent in it
+        than in photographs become more probable (`zcolor.reference`). For models that classify.
+    lend
+        How far colours lean towards the reference's, in [0, 2]: 0 not at all, 1 by Bayes' rule.
     device
         `auto` takes CUDA, then MPS, then the CPU; or `cpu`, `cuda`, `cuda:N`, `mps`.
 
@@ -326,9 +366,20 @@ def colorize(
         If a path leads to no file.
     """
     settings = ColorizeSettings(
-        preset, decode, temperature, colors, rebalance, neutral, size, upsample, saturation, average
+        preset,
+        decode,
+        temperature,
+        colors,
+        rebalance,
+        neutral,
+        size,
+        upsample,
+        saturation,
+        average,
+        lend=lend,
     )
-    return _kept_colorizer(model, pick_device(device)).batch([image], settings)[0]
+    colorizer = _kept_colorizer(model, pick_device(device))
+    return colorizer.batch([image], settings, reference=reference)[0]
 
 
 def mean_chroma(image: ImageLike, *, device: str | torch.device = "auto") -> tuple[float, float]:
@@ -377,6 +428,12 @@ def mean_chroma(image: ImageLike, *, device: str | torch.device = "auto") -> tup
         lightness = photo.lightness(net.working_size, colorizer.device)
         a, b = net.predict_ab(lightness, DecodeSettings()).flatten().tolist()
     return a, b
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _kept_reference(path: Path, size: int, _stamp: tuple[int, int]) -> Tensor:
+    """Read a reference once for all the pictures of a folder or frames of a film."""
+    return read_reference(path, size=size)
 
 
 _loading = threading.Lock()

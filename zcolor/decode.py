@@ -97,6 +97,8 @@ def decode_answer(
     means: Tensor | None,
     class_weights: Tensor | None,
     settings: DecodeSettings,
+    *,
+    lean: Tensor | None = None,
 ) -> Tensor:
     """Make colours of a classifier's answer, in the way that the settings ask for.
 
@@ -110,6 +112,9 @@ def decode_answer(
         (q,) rebalancing weights of training, or None without any.
     settings
         How.
+    lean
+        (q,) added to the logits of every pixel, towards the colours of a reference
+        (`zcolor.reference`); None adds nothing.
 
     Returns
     -------
@@ -121,9 +126,10 @@ def decode_answer(
         As for `cell_colors`, and if the shapes do not fit.
     """
     colors = shown_colors(grid, means, settings)
-    bias = None
+    bias = lean
     if settings.rebalance != 1 and class_weights is not None:
-        bias = (settings.rebalance - 1) * class_weights.log()
+        tilt = (settings.rebalance - 1) * class_weights.log()
+        bias = tilt if lean is None else tilt + lean
     ab = decode_logits(logits, colors, settings.effective_temperature, bias=bias)
     return strengthen(ab, settings.contrast)
 

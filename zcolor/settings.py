@@ -26,6 +26,8 @@ MAX_REBALANCE = 4.0
 """Largest power of the rebalancing weights in decoding: rare colours win nearly everywhere."""
 MAX_NEUTRAL = 30.0
 """Largest shift of a and of b that takes a cast away, in ab units."""
+MAX_LEND = 2.0
+"""Furthest that colours lean towards a reference: beyond it they are its own nearly everywhere."""
 MAX_SATURATION = 4.0
 """Largest factor on ab; beyond it every colour lies at the edge of the gamut."""
 
@@ -194,9 +196,18 @@ class ColorizeSettings:
     """Factor on the colour, 0 (grey) to 4, on top of what the preset has."""
     average: Average = "none"
     """Test-time averaging, slower and a little better: over the mirror image, or ten crops."""
+    reference: str | None = None
+    """A colour photo that lends its colours: they become as frequent as they are in it."""
+    lend: float = 0.7
+    """How far colours lean towards the reference's, 0 (not at all) to 2; 1 is Bayes' rule."""
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
+        if not (_is_number(self.lend) and 0 <= self.lend <= MAX_LEND):
+            raise ValueError(
+                f"lend must lie in [0, {MAX_LEND:g}] (0 lends nothing, 1 is Bayes' rule), "
+                f"got {self.lend!r}"
+            )
         if not (_is_number(self.saturation) and 0 <= self.saturation <= MAX_SATURATION):
             raise ValueError(
                 f"saturation must lie in [0, {MAX_SATURATION:g}] (0 is grey, 1 leaves the colours "

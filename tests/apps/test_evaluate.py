@@ -573,3 +573,9 @@ def test_wrong_calls_are_one_line(command, tmp_path):
     assert said.err.startswith("zcolor: ")
     assert said.err.count("\n") == 1
     assert command("--page", tmp_path / "no" / "page.html")[0] == 2
+
+
+def test_a_reference_is_refused(photos, weights):
+    variants = {"lent": ColorizeSettings(reference="other.jpg")}
+    with pytest.raises(ValueError, match="no evaluation with one is offered"):
+        run_evaluation([photos], model=weights, variants=variants)

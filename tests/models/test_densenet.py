@@ -13,7 +13,8 @@ from torch import nn
 from zcolor.checkpoint import write_checkpoint
 from zcolor.lab import rgb_to_lab
 from zcolor.models import densenet
-from zcolor.models.densenet import DenseNet121, DenseNetOptions
+from zcolor.models.densenet import DenseNet121
+from zcolor.models.encoder import EncoderOptions
 from zcolor.quantizer import AbGrid
 from zcolor.registry import ModelEntry, load_model, save_model
 from zcolor.settings import DecodeSettings
@@ -144,8 +145,8 @@ def test_senseless_options_are_refused(options, words):
 
 
 def test_without_timm_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "timm.models.densenet", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'zcolor\[zoo\]'"):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ImportError, match=r"pip install 'zcolor\[zoo\]'"):
         DenseNet121(width=TINY)
 
 
@@ -207,7 +208,7 @@ def test_a_file_of_timms_weights_is_taken_over(pretrained, tmp_path):
     # As an older training might have kept it: without the counters of the norms.
     state = {k: v for k, v in pretrained.state_dict().items() if "num_batches" not in k}
     torch.save({"state_dict": state}, path)
-    net = DenseNet121(width=1.0, options=DenseNetOptions.parse([f"weights={path}"])).eval()
+    net = DenseNet121(width=1.0, options=EncoderOptions.parse([f"weights={path}"])).eval()
     net.begin()
     lightness = some_lightness(1, 16, 24)
     grey = ((lightness / 100 - 0.449) / 0.226).expand(-1, 3, -1, -1)
@@ -227,7 +228,7 @@ def test_weights_of_the_pretraining_here(pretrained, tmp_path):
     tensors["classifier.weight"], tensors["classifier.bias"] = torch.zeros(7, 1024), torch.zeros(7)
     header = {"kind": "extractor", "extractor": "densenet121", "classes": 7, "size": 64}
     write_checkpoint(path, tensors, header)
-    net = DenseNet121(width=1.0, options=DenseNetOptions(weights=str(path)))
+    net = DenseNet121(width=1.0, options=EncoderOptions(weights=str(path)))
     net.begin()
     last = net.encoder.get_parameter(LAST)
     assert torch.equal(last, pretrained.get_parameter(LAST))
@@ -241,7 +242,7 @@ def test_weights_from_the_hub(pretrained, monkeypatch):
         return pretrained.state_dict()
 
     monkeypatch.setattr("zcolor.models.extractor.hub_state", hub_state)
-    net = DenseNet121(width=1.0, options=DenseNetOptions(weights="hub"))
+    net = DenseNet121(width=1.0, options=EncoderOptions(weights="hub"))
     net.begin()
     assert asked == ["densenet121"]
     last = net.encoder.get_parameter(LAST)
@@ -253,7 +254,7 @@ def test_without_internet_the_cure_is_named(monkeypatch):
         raise OSError("Temporary failure in name resolution")
 
     monkeypatch.setattr("zcolor.models.extractor.hub_state", hub_state)
-    net = DenseNet121(width=1.0, options=DenseNetOptions(weights="hub"))
+    net = DenseNet121(width=1.0, options=EncoderOptions(weights="hub"))
     with pytest.raises(OSError, match=r"name resolution.*give the file.*zcolor pretrain"):
         net.begin()
 
@@ -263,7 +264,7 @@ def test_files_that_hold_no_weights_are_refused_and_nothing_is_taken_over(tmp_pa
     path = tmp_path / "a.pth"
     if content is not None:
         path.write_bytes(content)
-    net = DenseNet121(width=1.0, options=DenseNetOptions(weights=str(path)))
+    net = DenseNet121(width=1.0, options=EncoderOptions(weights=str(path)))
     before = {name: value.clone() for name, value in net.state_dict().items()}
     with pytest.raises((FileNotFoundError, ValueError), match=str(path)):
         net.begin()
@@ -271,7 +272,7 @@ def test_files_that_hold_no_weights_are_refused_and_nothing_is_taken_over(tmp_pa
 
 
 def test_a_narrow_network_takes_no_weights(short):
-    net = DenseNet121(width=TINY, options=DenseNetOptions(weights="hub"))
+    net = DenseNet121(width=TINY, options=EncoderOptions(weights="hub"))
     with pytest.raises(ValueError, match=r"are of full width.*--width 1, or .*weights=random"):
         net.begin()
 
@@ -289,7 +290,7 @@ def test_header_round_trip(short):
 
 
 def test_options_are_kept_but_never_fetched_again(short, tmp_path):
-    net = DenseNet121(width=TINY, options=DenseNetOptions(weights=str(tmp_path / "gone.pth")))
+    net = DenseNet121(width=TINY, options=EncoderOptions(weights=str(tmp_path / "gone.pth")))
     again = DenseNet121.from_header(json.loads(json.dumps(net.header())))
     assert again.options == net.options
 

@@ -13,7 +13,8 @@ from torch import nn
 
 from zcolor.checkpoint import write_checkpoint
 from zcolor.lab import rgb_to_lab
-from zcolor.models.resnet import Plain34, ResNet34, ResNet34Options
+from zcolor.models.encoder import EncoderOptions
+from zcolor.models.resnet import Plain34, ResNet34
 from zcolor.quantizer import AbGrid
 from zcolor.registry import ModelEntry, load_model, save_model
 from zcolor.settings import DecodeSettings
@@ -174,8 +175,8 @@ def test_senseless_options_are_refused(family, options, words):
 
 @both
 def test_without_timm_the_extra_is_named(family, monkeypatch):
-    monkeypatch.setitem(sys.modules, "timm.models.resnet", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'zcolor\[zoo\]'"):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ImportError, match=r"pip install 'zcolor\[zoo\]'"):
         family(width=TINY)
 
 
@@ -236,7 +237,7 @@ def pretrained():
 def test_a_file_of_timms_weights_is_taken_over(pretrained, tmp_path):
     """Grey pictures mean to the encoder what they meant to the network of three colours."""
     save_file(pretrained.state_dict(), tmp_path / "resnet34.safetensors")
-    options = ResNet34Options.parse([f"weights={tmp_path / 'resnet34.safetensors'}"])
+    options = EncoderOptions.parse([f"weights={tmp_path / 'resnet34.safetensors'}"])
     net = ResNet34(width=1.0, options=options).eval()
     net.begin()
     lightness = some_lightness(1, 16, 24)
@@ -258,7 +259,7 @@ def test_weights_of_the_pretraining_here(pretrained, tmp_path):
     tensors["fc.weight"], tensors["fc.bias"] = torch.zeros(7, 512), torch.zeros(7)
     header = {"kind": "extractor", "extractor": "resnet34", "classes": 7, "size": 64}
     write_checkpoint(path, tensors, header)
-    net = ResNet34(width=1.0, options=ResNet34Options(weights=str(path)))
+    net = ResNet34(width=1.0, options=EncoderOptions(weights=str(path)))
     net.begin()
     last = net.encoder.get_parameter(LAST)
     assert torch.equal(last, pretrained.get_parameter(LAST))
@@ -272,7 +273,7 @@ def test_weights_from_the_hub(pretrained, monkeypatch):
         return pretrained.state_dict()
 
     monkeypatch.setattr("zcolor.models.extractor.hub_state", hub_state)
-    net = ResNet34(width=1.0, options=ResNet34Options(weights="hub"))
+    net = ResNet34(width=1.0, options=EncoderOptions(weights="hub"))
     net.begin()
     assert asked == ["resnet34"]
     last = net.encoder.get_parameter(LAST)
@@ -284,7 +285,7 @@ def test_without_internet_the_cure_is_named(monkeypatch):
         raise OSError("Temporary failure in name resolution")
 
     monkeypatch.setattr("zcolor.models.extractor.hub_state", hub_state)
-    net = ResNet34(width=1.0, options=ResNet34Options(weights="hub"))
+    net = ResNet34(width=1.0, options=EncoderOptions(weights="hub"))
     with pytest.raises(OSError, match=r"name resolution.*give the file.*zcolor pretrain"):
         net.begin()
 
@@ -294,7 +295,7 @@ def test_files_that_hold_no_weights_are_refused_and_nothing_is_taken_over(tmp_pa
     path = tmp_path / "a.pth"
     if content is not None:
         path.write_bytes(content)
-    net = ResNet34(width=1.0, options=ResNet34Options(weights=str(path)))
+    net = ResNet34(width=1.0, options=EncoderOptions(weights=str(path)))
     before = {name: value.clone() for name, value in net.state_dict().items()}
     with pytest.raises((FileNotFoundError, ValueError), match=str(path)):
         net.begin()
@@ -302,7 +303,7 @@ def test_files_that_hold_no_weights_are_refused_and_nothing_is_taken_over(tmp_pa
 
 
 def test_a_narrow_network_takes_no_weights():
-    net = ResNet34(width=TINY, options=ResNet34Options(weights="hub"))
+    net = ResNet34(width=TINY, options=EncoderOptions(weights="hub"))
     with pytest.raises(ValueError, match=r"are of full width.*--width 1, or .*weights=random"):
         net.begin()
 
@@ -326,7 +327,7 @@ def test_header_round_trip(family):
 
 
 def test_options_are_kept_but_never_fetched_again(tmp_path):
-    net = ResNet34(width=TINY, options=ResNet34Options(weights=str(tmp_path / "gone.pth")))
+    net = ResNet34(width=TINY, options=EncoderOptions(weights=str(tmp_path / "gone.pth")))
     again = ResNet34.from_header(json.loads(json.dumps(net.header())))
     assert again.options == net.options
 

@@ -29,6 +29,7 @@ from zcolor.apps.commands import (
     Pretrain,
     Priors,
     Serve,
+    Stylize,
     Train,
     Video,
     Zcolor,
@@ -126,6 +127,8 @@ def _run(command: Command, argv: Sequence[str]) -> int:
             return _priors(command, argv)
         case Models():
             return _models()
+        case Stylize():
+            return _stylize(command)
         case Demo():
             return _demo(command)
 
@@ -134,7 +137,7 @@ def _how_to_go_on(command: Command) -> str:
     """Say what an interrupted command continues from."""
     if isinstance(command, (Pack, Priors, Pretrain)):
         return "; the same command goes on where it stood"
-    if isinstance(command, Video):
+    if isinstance(command, (Video, Stylize)):
         return "; nothing was written"
     if isinstance(command, Train):
         return "; give the same command again, with --resume if it had begun to train"
@@ -326,6 +329,30 @@ def _models() -> int:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+    return OK
+
+
+def _stylize(command: Stylize) -> int:
+    from zcolor.apps.stylize import stylize_file
+
+    picture = command.texture or command.style
+    if picture is None or (command.texture is None) != (command.content is not None):
+        raise ValueError(
+            "name a photo and its style (zcolor stylize photo.jpg --style other.jpg), or a "
+            "texture alone (zcolor stylize --texture other.jpg)"
+        )
+    report = stylize_file(
+        command.content,
+        picture,
+        command.out,
+        command.settings,
+        overwrite=command.overwrite,
+        device=command.device,
+    )
+    print(report.path)
+    last = report.energies
+    figures = f"E_content {last.content:.4f}, E_style {last.style:.4f}"
+    print(f"zcolor: {figures}, {report.seconds:.0f} seconds", file=sys.stderr)
     return OK
 
 

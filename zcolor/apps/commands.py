@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from zcolor.apps.stylize import StyleSettings
 from zcolor.settings import ColorizeSettings, Device, EvaluateSettings
 from zcolor.training.pretrain_settings import PretrainSettings
 from zcolor.training.settings import PackSettings, PriorSettings, TrainSettings
@@ -275,6 +276,33 @@ class Models:
 
 
 @dataclass(frozen=True)
+class Stylize:
+    """Draw a photo in the style of another, or a texture like a picture.
+
+    example: zcolor stylize cat.jpg --style bricks.jpg -o cat-bricks.jpg
+
+    example: zcolor stylize --texture bricks.jpg -o more-bricks.png
+    """
+
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """The picture to write; its ending names the format."""
+    content: Annotated[Path | None, tyro.conf.Positional] = None
+    """The photo."""
+    style: Path | None = None
+    """The picture whose style the photo gets."""
+    texture: Path | None = None
+    """A picture whose texture is to be made anew, in place of a photo and its style."""
+    settings: Annotated[StyleSettings, tyro.conf.arg(name="")] = field(
+        default_factory=StyleSettings
+    )
+    """How it is drawn."""
+    overwrite: bool = False
+    """Replace the picture if it exists; the originals are never replaced."""
+    device: Device = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+
+
+@dataclass(frozen=True)
 class Demo:
     """Colour the sample photographs and write before/after sheets.
 
@@ -292,7 +320,18 @@ class Demo:
 
 
 Command = (
-    Colorize | Video | Serve | Evaluate | Inspect | Train | Pretrain | Pack | Priors | Models | Demo
+    Colorize
+    | Video
+    | Stylize
+    | Serve
+    | Evaluate
+    | Inspect
+    | Train
+    | Pretrain
+    | Pack
+    | Priors
+    | Models
+    | Demo
 )
 
 

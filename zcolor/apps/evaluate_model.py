@@ -87,6 +87,11 @@ class Contestants:
         taken = {GREY, MEAN, CEILING, TRUTH} & set(variants)
         if taken:
             raise ValueError(f"{taken.pop()!r} is the name of a baseline; name the variant anew")
+        if any(settings.reference is not None for settings in variants.values()):
+            raise ValueError(
+                "a reference lends its colours to some photos and takes them from others, so that "
+                "no evaluation with one is offered; leave the reference out"
+            )
         self.device = pick_device(device)
         self.net = load_model(model, device=self.device)
         self.path = find_weights(model)

@@ -148,6 +148,30 @@ class ColorNet(nn.Module, ABC):
         """Colour (n, 1, h, w) lightness: `to_ab(forward(lightness))`, as (n, 2, h', w') ab."""
         return self.to_ab(self(lightness), lightness, decode)
 
+    def leaning(self, reference: Tensor, lend: float) -> Self:
+        """Return this network with its colours leaning towards those of a reference photo.
+
+        Families that answer with probabilities of colours can; it shares their layers and changes
+        nothing in this one.
+
+        Parameters
+        ----------
+        reference
+            (n, 3, h, w) sRGB in [0, 1], at working size.
+        lend
+            How far: 0 not at all, 1 by Bayes' rule.
+
+        Raises
+        ------
+        ValueError
+            If the family answers with a colour, not with the probabilities of many.
+        """
+        raise ValueError(
+            f"{type(self).__name__} answers with a colour, not with the probabilities of many, so "
+            "that a reference cannot lend it its own; leave the reference out, or use a model that "
+            "classifies, such as 'zhang'"
+        )
+
     def begin(self) -> None:
         """Fetch what a new network starts its training with, such as pretrained weights.
 

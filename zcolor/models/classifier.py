@@ -5,6 +5,7 @@ A family gives the body, which answers with logits; Zhang et al. 2016 is the fra
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from zcolor.distribution import ColorDistribution
 from zcolor.losses import rebalanced_cross_entropy
 from zcolor.models.base import ColorNet, Options, Output
 from zcolor.quantizer import AbGrid
+from zcolor.reference import reference_bias
 from zcolor.settings import PRESETS, DecodeSettings, Preset
 
 SIDE_MULTIPLE = 8
@@ -63,6 +65,9 @@ class Classifier(ColorNet):
     ValueError
         If `width`, `targets` or `working_size` make no sense.
     """
+
+    # (q,) added to the logits as they are decoded: towards the colours of a reference.
+    lean: Tensor | None = None
 
     def __init__(
         self,
@@ -197,7 +202,32 @@ class Classifier(ColorNet):
     def to_ab(self, output: Output, lightness: Tensor, decode: DecodeSettings) -> Tensor:
         """Decode logits to (n, 2, h / 4, w / 4) ab."""
         assert isinstance(output, Tensor)
-        return decode_answer(output, self.grid, self.cell_means, self.class_weights, decode)
+        return decode_answer(
+            output, self.grid, self.cell_means, self.class_weights, decode, lean=self.lean
+        )
+
+    def leaning(self, reference: Tensor, lend: float) -> Self:
+        """Return this network with its colours leaning towards those of a reference photo.
+
+        Its p(q | x) are multiplied by (r(q) / p(q))^lend before they are decoded, where r is how
+        frequent the cell is in the reference and p its prior (`zcolor.reference`). Layers and
+        buffers are shared; `logits`, `distribution` and what training needs stay as they are.
+
+        Parameters
+        ----------
+        reference
+            (n, 3, h, w) sRGB in [0, 1], at working size.
+        lend
+            How far: 0 not at all, 1 by Bayes' rule.
+
+        Raises
+        ------
+        ValueError
+            As for `zcolor.reference.reference_bias`.
+        """
+        other = copy.copy(self)
+        other.lean = reference_bias(reference, self.grid, self.prior, lend)
+        return other
 
     def distribution(self, lightness: Tensor) -> ColorDistribution:
         """Answer with the whole distribution over the cells of each pixel.

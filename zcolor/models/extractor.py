@@ -7,6 +7,7 @@ file, or one that `zcolor pretrain` wrote.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from zcolor.checkpoint import CheckpointError, read_checkpoint, read_header
 from zcolor.lab import lab_to_rgb
+from zcolor.models.base import Options
 from zcolor.models.timm_weights import file_classes, file_state, hub_state, make_timm, timm_config
 
 EXTRACTOR_KIND = "extractor"
@@ -71,6 +73,37 @@ class ExtractorKind:
             header = _own_header(path, name)
             return cls(int(header["classes"]), int(header["size"]))
         return cls(file_classes(name, path), own.size)
+
+
+@dataclass(frozen=True)
+class ExtractorOptions(Options):
+    """What families with an extractor know of it."""
+
+    extractor: str = "inception_resnet_v2"
+    """A classification network of timm."""
+    extractor_weights: str = "hub"
+    """`hub` for those of timm, the path of a file, or `random`."""
+    extractor_classes: int = 0
+    """Length of the extractor's answer; 0 takes that of its weights."""
+    extractor_size: int = 0
+    """Side in pixels of the square that the extractor looks at; 0 takes that of its weights."""
+
+    def settled(self) -> Self:
+        """Fill in what the extractor's weights say, so that a checkpoint is built without them.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError, ImportError
+            As for `ExtractorKind.of`.
+        """
+        if self.extractor_classes > 0 and self.extractor_size > 0:
+            return self
+        kind = ExtractorKind.of(self.extractor, self.extractor_weights)
+        return dataclasses.replace(
+            self,
+            extractor_classes=self.extractor_classes or kind.classes,
+            extractor_size=self.extractor_size or kind.size,
+        )
 
 
 class Extractor(nn.Module):

@@ -10,14 +10,13 @@ Connections on Learning", AAAI 2017 (the extractor).
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from zcolor.models.base import Options
-from zcolor.models.extractor import Extractor, ExtractorKind
+from zcolor.models.extractor import Extractor, ExtractorOptions
 from zcolor.models.layers import (
     PLAIN_CHANNELS,
     PLAIN_STRIDE,
@@ -30,17 +29,9 @@ from zcolor.models.regressor import Regressor
 
 
 @dataclass(frozen=True)
-class FusionOptions(Options):
+class FusionOptions(ExtractorOptions):
     """What a fusion network alone knows."""
 
-    extractor: str = "inception_resnet_v2"
-    """A classification network of timm."""
-    extractor_weights: str = "hub"
-    """`hub` for those of timm, the path of a file, or `random`."""
-    extractor_classes: int = 0
-    """Length of the extractor's answer; 0 takes that of its weights."""
-    extractor_size: int = 0
-    """Side in pixels of the square that the extractor looks at; 0 takes that of its weights."""
     scale: float = 128.0
     """What ab is divided by: 128 uses the whole range of tanh, 256 half of it."""
 
@@ -76,7 +67,7 @@ class Fusion(Regressor):
         super().__init__(working_size=working_size, options=options)
         if not self.options.scale > 0:
             raise ValueError(f"scale must be above 0, got {self.options.scale}")
-        self.options = _settled(self.options)
+        self.options = self.options.settled()
         o = self.options
         self.scale = o.scale
         self.encoder = PlainEncoder()
@@ -116,15 +107,3 @@ class Fusion(Regressor):
         plane = answer.expand(-1, -1, *features.shape[-2:])
         ab: Tensor = self.decoder(self.fuse(torch.cat((features, plane), dim=1)))
         return ab[:, :, :h, :w]
-
-
-def _settled(options: FusionOptions) -> FusionOptions:
-    """Fill in what the extractor's weights say, so that a checkpoint is built without them."""
-    if options.extractor_classes > 0 and options.extractor_size > 0:
-        return options
-    kind = ExtractorKind.of(options.extractor, options.extractor_weights)
-    return dataclasses.replace(
-        options,
-        extractor_classes=options.extractor_classes or kind.classes,
-        extractor_size=options.extractor_size or kind.size,
-    )

@@ -12,14 +12,13 @@ Hochreiter, Schmidhuber, "Long Short-Term Memory", Neural Computation 9 (8), 199
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from zcolor.models.base import Options
-from zcolor.models.extractor import Extractor, ExtractorKind
+from zcolor.models.extractor import Extractor, ExtractorOptions
 from zcolor.models.layers import (
     PLAIN_CHANNELS,
     PLAIN_STRIDE,
@@ -32,21 +31,13 @@ from zcolor.models.regressor import Regressor
 
 
 @dataclass(frozen=True)
-class VideoFusionOptions(Options):
+class VideoFusionOptions(ExtractorOptions):
     """What a fusion network for films alone knows."""
 
     frames: int = 8
     """Frames of the clips that it is trained on; it reads clips of any length."""
     memory: int = 256
     """Numbers that the LSTM carries from frame to frame."""
-    extractor: str = "inception_resnet_v2"
-    """A classification network of timm."""
-    extractor_weights: str = "hub"
-    """`hub` for those of timm, the path of a file, or `random`."""
-    extractor_classes: int = 0
-    """Length of the extractor's answer; 0 takes that of its weights."""
-    extractor_size: int = 0
-    """Side in pixels of the square that the extractor looks at; 0 takes that of its weights."""
     scale: float = 128.0
     """What ab is divided by: 128 uses the whole range of tanh, 256 half of it."""
 
@@ -87,7 +78,7 @@ class VideoFusion(Regressor):
                 "scale must be above 0, frames at least 2 and memory at least 1, got "
                 f"{o.scale}, {o.frames} and {o.memory}; for single frames there is the model fusion"
             )
-        o = self.options = _settled(o)
+        o = self.options = o.settled()
         self.scale, self.clip_length = o.scale, o.frames
         self.encoder = PlainEncoder()
         self.lstm = nn.LSTM(PLAIN_CHANNELS, o.memory, batch_first=True)
@@ -141,15 +132,3 @@ class VideoFusion(Regressor):
         plane = scene[:, :, None, None].expand(-1, -1, *features.shape[-2:])
         ab: Tensor = self.decoder(self.fuse(torch.cat((features, plane), dim=1)))
         return ab[:, :, :h, :w]
-
-
-def _settled(options: VideoFusionOptions) -> VideoFusionOptions:
-    """Fill in what the extractor's weights say, so that a checkpoint is built without them."""
-    if options.extractor_classes > 0 and options.extractor_size > 0:
-        return options
-    kind = ExtractorKind.of(options.extractor, options.extractor_weights)
-    return dataclasses.replace(
-        options,
-        extractor_classes=options.extractor_classes or kind.classes,
-        extractor_size=options.extractor_size or kind.size,
-    )
