@@ -141,7 +141,7 @@ def test_missing_file(name):
 
 
 def test_missing_weights_of_a_model(monkeypatch, tmp_path):
-    monkeypatch.setattr("zcolor.registry._ASSETS", tmp_path)
+    monkeypatch.setattr("zcolor.model_table._ASSETS", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"weights of 'zhang' are missing.*install"):
         load_model("zhang")
 
