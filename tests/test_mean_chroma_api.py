@@ -107,7 +107,7 @@ def test_a_device_that_is_not_there_is_refused():
 
 
 def test_missing_weights_are_named(monkeypatch, tmp_path):
-    monkeypatch.setattr("zcolor.registry._ASSETS", tmp_path)
+    monkeypatch.setattr("zcolor.model_table._ASSETS", tmp_path)
     with pytest.raises(FileNotFoundError, match="weights of 'mean-chroma' are missing"):
         zcolor.mean_chroma(GREY, device="cpu")
 
