@@ -102,8 +102,6 @@ class ColorNet(nn.Module, ABC):
         As given.
     options : Options
         As given.
-    options_type : type
-        The class of the family's options.
     presets : Mapping
         How the model decodes under each of the named presets; changes nothing in families that do
         not decode.
@@ -115,6 +113,7 @@ class ColorNet(nn.Module, ABC):
     working_size: int
     presets: Mapping[Preset, DecodeSettings] = PRESETS
     clip_length: int = 1
+    # The class of the family's options.
     options_type: ClassVar[type[Options]] = Options
 
     def __init__(self, *, working_size: int = 128, options: Options | None = None) -> None:
