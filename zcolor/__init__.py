@@ -12,8 +12,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zcolor.colorizer import Colorizer, colorize, mean_chroma
+    from zcolor.colorizer import Colorizer, colorize
     from zcolor.distribution import ColorDistribution
+    from zcolor.mean_color import mean_chroma
     from zcolor.quantizer import AbGrid
     from zcolor.registry import list_models, load_model
 
@@ -37,7 +38,7 @@ _HOME_OF = {
     "colorize": "zcolor.colorizer",
     "list_models": "zcolor.registry",
     "load_model": "zcolor.registry",
-    "mean_chroma": "zcolor.colorizer",
+    "mean_chroma": "zcolor.mean_color",
 }
 
 

@@ -28,7 +28,6 @@ from zcolor.settings import (
     ColorizeSettings,
     Colors,
     DecodeMethod,
-    DecodeSettings,
     Preset,
     Upsample,
 )
@@ -378,56 +377,8 @@ def colorize(
         average,
         lend=lend,
     )
-    colorizer = _kept_colorizer(model, pick_device(device))
+    colorizer = kept_colorizer(model, pick_device(device))
     return colorizer.batch([image], settings, reference=reference)[0]
-
-
-def mean_chroma(image: ImageLike, *, device: str | torch.device = "auto") -> tuple[float, float]:
-    """Predict the mean colour that a photograph most likely has, from its lightness alone.
-
-    A network of 2 MB (`zcolor.models.mean_chroma`) that ships with zcolor and is loaded at the
-    first call. `colorize(image, model="mean-chroma")` tints the photo in this colour.
-
-    Parameters
-    ----------
-    image
-        A single picture of any kind that `colorize` takes. Colour that it has is ignored.
-    device
-        `auto` takes CUDA, then MPS, then the CPU; or `cpu`, `cuda`, `cuda:N`, `mps`.
-
-    Returns
-    -------
-    a, b
-        Means over the pixels, in CIELAB units (D65), unscaled: a from green to red, b from blue to
-        yellow. Of 100 photographs, 95 have a mean a within -12 to 19, and 95 a mean b within -15 to
-        29.
-
-    Raises
-    ------
-    ValueError
-        For a batch of pictures, and as for `colorize`.
-    TypeError, FileNotFoundError, IsADirectoryError
-        As for `colorize`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> a, b = mean_chroma(np.full((64, 64), 128, np.uint8), device="cpu")
-    >>> abs(a) < 40 and abs(b) < 40
-    True
-    """
-    photo = read_photo(image)
-    if photo.n != 1:
-        raise ValueError(
-            f"mean_chroma takes a single picture, got a batch of {photo.n}; call it for each of "
-            "them"
-        )
-    colorizer = _kept_colorizer("mean-chroma", pick_device(device))
-    net = colorizer.net
-    with torch.inference_mode():  # at full precision: two numbers are soon computed
-        lightness = photo.lightness(net.working_size, colorizer.device)
-        a, b = net.predict_ab(lightness, DecodeSettings()).flatten().tolist()
-    return a, b
 
 
 @functools.lru_cache(maxsize=_KEPT)
@@ -439,7 +390,7 @@ def _kept_reference(path: Path, size: int, _stamp: tuple[int, int]) -> Tensor:
 _loading = threading.Lock()
 
 
-def _kept_colorizer(model: str | os.PathLike[str], device: torch.device) -> Colorizer:
+def kept_colorizer(model: str | os.PathLike[str], device: torch.device) -> Colorizer:
     """Load a model once per device; a file that has changed is loaded again."""
     path = find_weights(model)
     state = path.stat()
