@@ -21,9 +21,11 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from studies.pace import ROUNDS, Pace, measure_paces
 from studies.report import PAGES, Rgb8, save_plot, save_sheet, table, typed, write_page
 from zcolor import Colorizer
 from zcolor.apps.evaluate import run_evaluation
+from zcolor.atomic import whole_file
 from zcolor.checkpoint import read_header
 from zcolor.registry import MODELS, load_model
 from zcolor.settings import ColorizeSettings, Device, EvaluateSettings
@@ -31,7 +33,7 @@ from zcolor.training.dataset import open_photos
 from zcolor.training.loop import train
 from zcolor.training.pretrain import pretrain
 from zcolor.training.pretrain_settings import PretrainSettings
-from zcolor.training.priors import build_priors
+from zcolor.training.priors import build_priors, read_priors
 from zcolor.training.settings import AugmentSettings, FilmSettings, TrainSettings
 from zcolor.training.sources import find_photos
 from zcolor.training.validate import measured_photo
@@ -41,6 +43,7 @@ matplotlib.use("Agg")
 _SHEET_PHOTOS = 8
 _VALIDATIONS = 8  # of each run, for the learning curves
 _EXTRACTOR = "extractor.safetensors"
+_PACES = "paces.json"
 
 
 @dataclass(frozen=True)
@@ -189,14 +192,15 @@ def run(study: CompareStudy) -> None:
             if pretrain(schooling, [photos], extractor).reason != "done":
                 raise KeyboardInterrupt
         accuracy = _accuracy(extractor)
-    found = {}
+    settings_of = {
+        name: recipe_settings(CONTESTANTS[name], study, extractor) for name in study.families
+    }
+    folders = {}
     for name in tqdm(study.families, unit="family"):
         folder = runs / name.replace(", ", "-").replace(" ", "-")
-        contestant = CONTESTANTS[name]
-        settings = recipe_settings(contestant, study, extractor)
         done = folder / "figures.json"
         if not done.exists():
-            _fit(settings, photos, val, priors, folder)
+            _fit(settings_of[name], photos, val, priors, folder)
             chosen = {"chosen": ColorizeSettings()}
             run_evaluation(
                 [val],
@@ -206,7 +210,9 @@ def run(study: CompareStudy) -> None:
                 device=study.device,
                 json=done,
             )
-        found[name] = Found(folder)
+        folders[name] = folder
+    paces = _paces(settings_of, priors, runs / _PACES)
+    found = {name: Found(folder, paces[name]) for name, folder in folders.items()}
     _write(study, found, accuracy)
 
 
@@ -218,32 +224,40 @@ def _fit(s: TrainSettings, photos: Path, val: Path, priors: Path, folder: Path) 
         raise KeyboardInterrupt
 
 
+def _paces(settings_of: Mapping[str, TrainSettings], priors: Path, path: Path) -> dict[str, Pace]:
+    """Measure how long a photo takes each family, or read it where it was measured before."""
+    if path.exists():
+        kept = {name: Pace(**pace) for name, pace in json.loads(path.read_text()).items()}
+        if set(settings_of) <= set(kept):
+            return kept
+    paces = measure_paces(settings_of, read_priors(priors))
+    with whole_file(path) as temporary:
+        rows = {name: dataclasses.asdict(pace) for name, pace in paces.items()}
+        temporary.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    return paces
+
+
 class Found:
     """What came of one run, read from its folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pace: Pace) -> None:
         self.weights = folder / "best.safetensors"
         figures = json.loads((folder / "figures.json").read_text(encoding="utf-8"))["methods"]
         self.grey, self.truth = figures["grey"]["figures"], figures["truth"]["figures"]
         self.figures = figures["chosen"]["figures"]
         lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
         records = [json.loads(line) for line in lines]
-        minutes = {r["seen"]: r["minutes"] for r in records if "minutes" in r}
+        self.pace = pace
         self.curve = [
-            (r["seen"], minutes[r["seen"]], r["val_loss"], r["val_auc_rebalanced"])
+            (r["seen"], r["seen"] * pace.median / 60, r["val_loss"], r["val_auc_rebalanced"])
             for r in records
             if "val_loss" in r
         ]
-        """Photos seen, minutes, validation loss and rebalanced AuC, at every validation."""
+        """Photos seen, minutes of training, validation loss, rebalanced AuC; each validation."""
         net = load_model(self.weights)
         self.n_parameters = sum(p.numel() for p in net.parameters())
         self.n_learned = sum(p.numel() for p in net.parameters() if p.requires_grad)
         self.regresses = not hasattr(net, "grid")
-
-    @property
-    def minutes(self) -> float:
-        """Wall time of the training, with its validations."""
-        return float(self.curve[-1][1])
 
 
 def _accuracy(extractor: Path) -> str:
@@ -331,13 +345,13 @@ _MEASURES = (
 
 def _main_table(found: Mapping[str, Found]) -> str:
     some = next(iter(found.values()))
-    header = ["", *(title for _, title, _ in _MEASURES), "minutes", "parameters (learned)"]
+    header = ["", *(title for _, title, _ in _MEASURES), "ms a photo", "parameters (learned)"]
     rows: list[list[object]] = [["grey", *_values(some.grey), "", ""]]
     for name, result in found.items():
         learned = f"{result.n_parameters / 1e6:.2f} M"
         if result.n_learned != result.n_parameters:
             learned += f" ({result.n_learned / 1e6:.2f} M)"
-        rows.append([name, *_values(result.figures), f"{result.minutes:.1f}", learned])
+        rows.append([name, *_values(result.figures), f"{1000 * result.pace.median:.1f}", learned])
     rows.append(["truth", *_values(some.truth), "", ""])
     widths = [
         (f["auc_rebalanced"]["high"] - f["auc_rebalanced"]["low"]) / 2
@@ -345,7 +359,9 @@ def _main_table(found: Mapping[str, Found]) -> str:
     ]
     note = (
         f"AuC in percent, half of the 95 % interval of the rebalanced one at most {max(widths):.1f}"
-        " (over photos; differences between rows are surer than that). PSNR and SSIM of RGB."
+        " (over photos; differences between rows are surer than that). PSNR and SSIM of RGB. "
+        f"Milliseconds of a training step for each of its photos, the median of {ROUNDS} steps of "
+        "all families in turn."
     )
     return f"{table(header, rows)}\n\n{note}"
 
@@ -409,7 +425,8 @@ def _plot(found: Mapping[str, Found], out: Path) -> str:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4))
-    for place, (column, label) in enumerate(((0, "photos seen"), (1, "minutes"))):
+    labels = ((0, "photos seen"), (1, "minutes of training steps"))
+    for place, (column, label) in enumerate(labels):
         axes = figure.add_subplot(1, 2, place + 1)
         for name, result in found.items():
             points = [(point[column], point[3]) for point in result.curve]
