@@ -95,3 +95,20 @@ def test_what_makes_no_sense_is_refused():
         averaged_ab(local, torch.zeros(1, 1, 8, 8), "twice")
     with pytest.raises(ValueError, match="multiples of 8"):
         averaged_ab(local, torch.zeros(1, 1, 12, 16), "crops")
+
+
+@pytest.mark.parametrize("size", [(64, 64), (40, 72)])
+def test_answers_of_a_fixed_size_are_put_where_their_crop_is(size):
+    # The lightness is a ramp, and each view answers with a 5 x 5 picture of it, whatever its size:
+    # so the average over the crops must be the ramp, but for what is lost at the borders.
+    height, width = size
+    ramp = (torch.arange(width) + 0.5).expand(1, 1, height, width)
+
+    def fixed(view):
+        return torch.nn.functional.interpolate(view, (5, 5), mode="area").expand(-1, 2, -1, -1)
+
+    ab = averaged_ab(fixed, ramp, "crops")
+    assert ab.shape == (1, 2, height, width)
+    margin = width // 5
+    inner = ab[..., margin:-margin]
+    torch.testing.assert_close(inner, ramp[..., margin:-margin].expand_as(inner), atol=1, rtol=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from zcolor.settings import check_average
@@ -32,7 +33,8 @@ def averaged_ab(
 
     Returns
     -------
-    (n, 2, h', w') ab, as `predict` gives for the whole photo.
+    (n, 2, h', w') ab, as `predict` gives for the whole photo; (n, 2, h, w) with `crops` where the
+    size of its answers does not divide that of the crops.
 
     Raises
     ------
@@ -79,6 +81,8 @@ def _over_crops(predict: Callable[[Tensor], Tensor], lightness: Tensor) -> Tenso
         if ab.shape[-2:] == (1, 1):  # one colour for the photo
             down, across, place = height, width, (slice(0, 1), slice(0, 1))
         else:
+            if rows % ab.shape[-2] or columns % ab.shape[-1]:
+                ab = F.interpolate(ab, (rows, columns), mode="bilinear")
             down, across = rows // ab.shape[-2], columns // ab.shape[-1]
             place = (
                 slice(top // down, top // down + ab.shape[-2]),

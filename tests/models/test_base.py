@@ -1,7 +1,7 @@
 """The interface that every family keeps, shown on the smallest family there is."""
 
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 import torch
@@ -131,3 +131,20 @@ def test_a_family_without_options_says_so():
 
 def test_the_header_says_how_to_build_it_again():
     assert OneColor().header() == {"working_size": 128, "options": {}}
+
+
+@dataclass(frozen=True)
+class Begun(Options):
+    """Options of which one names weights alone."""
+
+    of_the_beginning: ClassVar[tuple[str, ...]] = ("weights",)
+
+    depth: int = 5
+    weights: str = "hub"
+
+
+def test_where_the_first_weights_come_from_is_no_part_of_the_build():
+    assert Begun(weights="a").build() == Begun(weights="b").build() == {"depth": 5}
+    assert Begun(depth=6).build() != Begun().build()
+    with pytest.raises(ValueError, match="unknown option 'of_the_beginning=x'"):
+        Begun.parse(["of_the_beginning=x"])

@@ -18,6 +18,8 @@ from zcolor.models import vgg16
 from zcolor.models.vgg16 import EPSILON, Vgg16, Vgg16Options
 from zcolor.registry import ModelEntry, load_model, save_model
 from zcolor.settings import DecodeSettings
+from zcolor.training.assemble import make_network
+from zcolor.training.settings import TrainSettings
 
 TINY = 1 / 64
 CHANNELS = [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
@@ -383,3 +385,21 @@ def test_it_learns_two_photos_by_heart(space, loss, monkeypatch):
         losses["total"].backward()
         optimizer.step()
     assert losses["rmse"].item() < 0.2 * target.square().mean().sqrt().item() * net.scale
+
+
+def test_a_run_begins_with_a_model_wherever_its_first_weights_came_from(tmp_path):
+    words = ["width=0.03125", "output_side=5"]
+    first = Vgg16(working_size=32, options=Vgg16Options.parse([*words, "weights=random"]))
+    save_model(tmp_path / "first.safetensors", first, {})
+    settings = TrainSettings(
+        model="vgg16", working_size=32, options=(*words, "weights=elsewhere.pth")
+    )
+    device = torch.device("cpu")
+    net = make_network(None, settings, device, tmp_path / "first.safetensors")
+    for name, tensor in first.state_dict().items():
+        torch.testing.assert_close(net.state_dict()[name], tensor, rtol=2e-3, atol=1e-4)
+    other = TrainSettings(
+        model="vgg16", working_size=32, options=("width=0.03125", "weights=random")
+    )
+    with pytest.raises(ValueError, match="cannot be the beginning"):
+        make_network(None, other, device, tmp_path / "first.safetensors")

@@ -22,6 +22,11 @@ class Options:
     Fields are `bool`, `int`, `float`, `str` or `Literal` of strings, each with a default and a
     docstring. They stand in the checkpoint's header.
 
+    Attributes
+    ----------
+    of_the_beginning : tuple of str
+        Class attribute: fields that say what a new network begins with, and nothing of its build.
+
     Examples
     --------
     >>> @dataclasses.dataclass(frozen=True)
@@ -32,6 +37,8 @@ class Options:
     Mine(depth=5, activation='tanh')
     """
 
+    of_the_beginning: ClassVar[tuple[str, ...]] = ()
+
     @classmethod
     def parse(cls, words: Sequence[str]) -> Self:
         """Read `name=value` words, as they are typed on the command line.
@@ -41,7 +48,7 @@ class Options:
         ValueError
             For a name that the family does not know, or a value of another type.
         """
-        hints = get_type_hints(cls)
+        hints = {f.name: get_type_hints(cls)[f.name] for f in dataclasses.fields(cls)}
         found: dict[str, Any] = {}
         for word in words:
             name, equals, text = word.partition("=")
@@ -64,6 +71,11 @@ class Options:
             For a name that the family does not know, or a value of another type.
         """
         return cls.parse([f"{name}={value}" for name, value in values.items()])
+
+    def build(self) -> dict[str, Any]:
+        """Give the fields that decide how the network is built, by name."""
+        values = dataclasses.asdict(self)
+        return {name: values[name] for name in values if name not in self.of_the_beginning}
 
 
 def _read(name: str, text: str, kind: Any) -> object:

@@ -28,6 +28,8 @@ _MEAN, _STD = 0.449, 0.226
 class EncoderOptions(Options):
     """What an encoder that others have pretrained alone knows."""
 
+    of_the_beginning: ClassVar[tuple[str, ...]] = ("weights",)
+
     weights: str = RANDOM
     """What a new encoder begins with: `random`, `hub` (timm's, learned on ImageNet; downloaded
     once), or a file: of timm or torchvision, or of `zcolor pretrain --extractor NAME`."""

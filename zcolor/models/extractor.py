@@ -11,7 +11,7 @@ import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -78,6 +78,8 @@ class ExtractorKind:
 @dataclass(frozen=True)
 class ExtractorOptions(Options):
     """What families with an extractor know of it."""
+
+    of_the_beginning: ClassVar[tuple[str, ...]] = ("extractor_weights",)
 
     extractor: str = "inception_resnet_v2"
     """A classification network of timm."""

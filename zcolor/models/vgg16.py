@@ -49,6 +49,8 @@ _TORCHVISION = {"classifier.0": ("pre_logits.fc1", 7), "classifier.3": ("pre_log
 class Vgg16Options(Options):
     """What is to be chosen of the network."""
 
+    of_the_beginning: ClassVar[tuple[str, ...]] = ("weights",)
+
     batch_norm: bool = False
     """Batch norm after every convolution (`vgg16_bn`)."""
     output_side: int = 33

@@ -127,9 +127,9 @@ def _begin_with(net: ColorNet, init: str | os.PathLike[str]) -> None:
     """Take the weights of a finished model of the same build."""
     first = load_model(init)
     # How targets and presets are made may differ; the layers and their meaning may not.
-    same = ("grid", "width", "options")
     mine, theirs = net.header(), first.header()
-    if type(first) is not type(net) or any(mine.get(key) != theirs.get(key) for key in same):
+    differ = any(mine.get(key) != theirs.get(key) for key in ("grid", "width"))
+    if type(first) is not type(net) or differ or net.options.build() != first.options.build():
         raise ValueError(
             f"{init} cannot be the beginning of this run: its family, grid, width or options "
             f"differ from those of the settings and the priors ({type(first).__name__}, width "
