@@ -110,6 +110,8 @@ def serve(
                 timeout_graceful_shutdown=_GRACE_SECONDS,
                 ws="none",
             )
+            # From here on whoever comes waits; uvicorn answers a moment later.
+            listener.listen()
             logger.info("zcolor is at %s (Ctrl-C ends it)", url)
             if open_browser:
                 threading.Timer(1.0, webbrowser.open, [url]).start()
