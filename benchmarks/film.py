@@ -1,0 +1,136 @@
+"""What each effect of old film costs: `python -m benchmarks.film val.h5`.
+
+The network sees validation photographs aged by one effect alone, by all of them, and by all but
+the spectrum; the table gives what is lost against the same photographs as they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+from tqdm import tqdm
+
+from zcolor.apps.evaluate_model import GREY
+from zcolor.evaluation import Evaluation
+from zcolor.metrics_image import Rgb8
+from zcolor.photo import read_photo
+from zcolor.precision import fast_precision
+from zcolor.registry import load_model
+from zcolor.scores import PhotoScore, Truth, score_photo
+from zcolor.settings import PRESETS, ColorizeSettings, Preset
+from zcolor.training.dataset import open_photos
+from zcolor.training.film import degraded
+from zcolor.training.settings import FilmSettings
+from zcolor.training.validate import measured_photo
+
+CLEAN, ALL = "as it is", "all of them"
+"""Rows beside those of the single effects."""
+_CHANCE = "_chance"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured."""
+
+    data: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Validation photographs: packs, folders, images, zip archives."""
+    photos: int = 400
+    """So many of them, evenly spread."""
+    model: str = "zhang"
+    """A name that `zcolor models` lists, or the checkpoint of a classifier."""
+    jobs: int = 2
+    """Photos at a time."""
+
+
+def ageings() -> dict[str, FilmSettings | None]:
+    """List the ways of ageing, by the name of their row; None leaves a photo as it is."""
+    usual = FilmSettings()
+    chances = [f.name for f in dataclasses.fields(usual) if f.name.endswith(_CHANCE)]
+    no_effect: dict[str, Any] = dict.fromkeys(chances, 0.0)
+    none = dataclasses.replace(usual, **no_effect)
+    found: dict[str, FilmSettings | None] = {CLEAN: None, ALL: usual}
+    found["all but the spectrum"] = dataclasses.replace(usual, spectrum_chance=0.0)
+    for name in chances:
+        row = f"{name.removesuffix(_CHANCE)} alone"
+        effect: dict[str, Any] = {name: getattr(usual, name)}
+        found[row] = dataclasses.replace(none, **effect)
+    return found
+
+
+def measure(settings: Settings) -> Evaluation:
+    """Measure every ageing under every preset; the methods are named `row, preset`."""
+    net = load_model(settings.model)
+    decode = {
+        preset: ColorizeSettings(preset=preset).decode_settings(net.presets) for preset in PRESETS
+    }
+    rows, cpu = ageings(), torch.device("cpu")
+    evaluation = Evaluation([GREY, *(_method(row, preset) for row in rows for preset in PRESETS)])
+    photos = open_photos(settings.data, "all")
+    n = min(settings.photos, len(photos))
+    places = [i * len(photos) // n for i in range(n)]
+
+    @torch.inference_mode()
+    def scores(place: int) -> dict[str, PhotoScore]:
+        rgb = measured_photo(photos.read(place))
+        truth, photo = Truth(rgb, evaluation.grid), read_photo(rgb)
+
+        def score(ab: torch.Tensor) -> PhotoScore:
+            colored: Rgb8 = np.asarray(photo.with_ab(ab), dtype=np.uint8)
+            return score_photo(colored, truth, quick=True)
+
+        found = {GREY: score(torch.zeros(1, 2, 1, 1))}
+        for row, film in rows.items():
+            seen = photo if film is None else read_photo(degraded(rgb, place, settings=film))
+            lightness = seen.lightness(net.working_size, cpu)
+            with fast_precision(cpu):
+                output = net(lightness)
+            for preset in PRESETS:
+                ab = net.to_ab(output.float(), lightness, decode[preset])
+                found[_method(row, preset)] = score(ab)
+        return found
+
+    def each() -> Iterator[dict[str, PhotoScore]]:
+        with ThreadPoolExecutor(settings.jobs) as pool:
+            yield from pool.map(scores, places)
+
+    for place, found in zip(places, tqdm(each(), total=n, unit="photo"), strict=True):
+        evaluation.add(place, found)
+    return evaluation
+
+
+def _method(row: str, preset: Preset) -> str:
+    return f"{row}, {preset}"
+
+
+def table(evaluation: Evaluation) -> str:
+    """Make the table: AuC of the clean photos, then what each ageing takes from it."""
+    head = " | ".join(f"`{preset}`: raw | rebalanced | colourfulness" for preset in PRESETS)
+    lines = [f"| effects | {head} |", "| --- " * (3 * len(PRESETS) + 1) + "|"]
+    clean = {preset: evaluation.figures(_method(CLEAN, preset)) for preset in PRESETS}
+    for row in ageings():
+        cells = []
+        for preset in PRESETS:
+            figures = evaluation.figures(_method(row, preset))
+            for name in ("auc_raw", "auc_rebalanced"):
+                value = figures[name].value
+                lost = f"{value - clean[preset][name].value:+.2f}"
+                cells.append(f"{value:.2f}" if row == CLEAN else lost)
+            cells.append(f"{figures['colorfulness'].value:.1f}")
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main(settings: Settings) -> None:
+    """Measure, and print the table."""
+    print(table(measure(settings)))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings))
