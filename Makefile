@@ -10,7 +10,7 @@ LISTS := setup.cfg setup.py constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two installs into one .venv would meet
-.PHONY: help demo test test-all lint format bench docs clean
+.PHONY: help demo test test-all lint format bench fuzz docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,11 +24,12 @@ test: $(VENV)/.stamp-dev ## the fast tests and all doctests
 test-all: $(VENV)/.stamp-dev ## the fast and the slow tests
 	$(BIN)/python -m pytest -m ""
 
-lint: $(VENV)/.stamp-dev ## style, types and the import contracts
+lint: $(VENV)/.stamp-dev ## style, types, the import contracts and what bandit knows
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit -q --ini setup.cfg -r zcolor tools studies benchmarks fuzz
 
 format: $(VENV)/.stamp-dev ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix
@@ -36,6 +37,9 @@ format: $(VENV)/.stamp-dev ## rewrite the sources in the house style
 
 bench: $(VENV)/.stamp-dev ## measure speed and memory against the usual path
 	$(BIN)/python -m benchmarks
+
+fuzz: $(VENV)/.stamp-dev ## read 100,000 damaged files; only named errors may come out
+	$(BIN)/python -m fuzz --minutes 30
 
 docs: $(VENV)/.stamp-dev ## build the pages into docs/_build/html, where a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
@@ -60,5 +64,5 @@ $(VENV)/.stamp-run: $(VENV)/.stamp-venv $(LISTS)
 	touch $@
 
 $(VENV)/.stamp-dev: $(VENV)/.stamp-venv $(LISTS)
-	$(PIP) install --no-build-isolation --constraint constraints.txt --editable ".[dev,train,video,web,zoo,study,docs]"
+	$(PIP) install --no-build-isolation --constraint constraints.txt --editable ".[dev,train,video,web,zoo,study,docs,cluster,export]"
 	touch $@ $(VENV)/.stamp-run

@@ -1,12 +1,22 @@
-"""Write a file whole or not at all."""
+"""Write a file whole or not at all, and by one process at a time."""
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+PART_PATTERN = ".zcolor-*.part"
+"""Names of files that are being written; those that a kill left may be removed."""
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says when a disk, a quota or the largest size of a file is reached."""
+
+
+class InUseError(RuntimeError):
+    """Another process is at the same work."""
 
 
 @contextmanager
@@ -45,6 +55,60 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         with temporary.open("r+b") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # a disk that is gone; what went wrong before says more
+            temporary.unlink(missing_ok=True)
+        # Of a full disk the system names no file; the temporary name says nothing to anybody.
+        if (
+            isinstance(error, OSError)
+            and (error.errno in FULL or error.filename == str(temporary))
+            and error.filename2 is None
+        ):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+@contextmanager
+def locked(path: str | os.PathLike[str], work: str) -> Iterator[None]:
+    """Keep other processes from the same work; the system frees it when a process dies.
+
+    Parameters
+    ----------
+    path
+        The lock: an empty file, which is removed at the end. Its folder must exist.
+    work
+        What would be disturbed, for the message.
+
+    Raises
+    ------
+    InUseError
+        If another process holds the lock.
+    OSError
+        If the file cannot be made.
+
+    Examples
+    --------
+    >>> folder = getfixture("tmp_path")
+    >>> with locked(folder / "lock", "data.h5"), locked(folder / "lock", "data.h5"):
+    ...     pass
+    Traceback (most recent call last):
+    ...
+    zcolor.atomic.InUseError: data.h5: another process is at it; wait until it ends, or name another
+    >>> list(folder.iterdir())
+    []
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InUseError(
+            f"{work}: another process is at it; wait until it ends, or name another"
+        ) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # where open files cannot be removed
+            Path(path).unlink()
+        lock.release()

@@ -161,7 +161,7 @@ def _open(
         )
     try:
         header = json.loads(metadata[_KEY])
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is damaged: its header is no JSON ({error}); copy or download it again"
         ) from error

@@ -12,17 +12,19 @@ import os
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import torch
 from torch import Tensor
 
 from zcolor.averaging import averaged_ab
 from zcolor.models.classifier import Classifier
+from zcolor.onnx_graph import make_onnx
+from zcolor.onnx_net import read_onnx
 from zcolor.photo import Colored, ImageLike, Photo, read_photo
 from zcolor.precision import fast_precision
 from zcolor.reference import read_reference
-from zcolor.registry import find_weights, load_model, pick_device
+from zcolor.registry import Runtime, find_weights, is_onnx, load_model, pick_device
 from zcolor.settings import (
     Average,
     ColorizeSettings,
@@ -54,30 +56,42 @@ class Colorizer:
     Parameters
     ----------
     model
-        A name of `zcolor.list_models()`, or the path of a checkpoint.
+        A name of `zcolor.list_models()`, or the path of a checkpoint or of an ONNX model that
+        `zcolor export` wrote.
     device
         `auto` takes CUDA, then MPS, then the CPU; or `cpu`, `cuda`, `cuda:N`, `mps`.
+    runtime
+        What runs the layers: `torch`, `onnx` (onnxruntime, for which another model is exported
+        first, in memory), or `auto`: onnxruntime for ONNX models, torch for all else.
 
     Attributes
     ----------
     device : torch.device
-        Where the network runs, the decoding, the upsampling and the conversion to RGB too.
+        Where the network runs, the decoding, the upsampling and the conversion to RGB too (in
+        onnxruntime the layers are on the CPU, if it has no CUDA).
     net : ColorNet
         The network, in evaluation mode.
 
     Raises
     ------
     ValueError
-        For an unknown model, a file that is no checkpoint, or a device that is not there.
+        For an unknown model, a file that is no checkpoint, a device that is not there, or a model
+        that the runtime cannot run.
     FileNotFoundError
         If there is no such file.
+    ImportError
+        If onnxruntime is needed and not installed, or what exports to ONNX.
     """
 
     def __init__(
-        self, model: str | os.PathLike[str] = "zhang", *, device: str | torch.device = "auto"
+        self,
+        model: str | os.PathLike[str] = "zhang",
+        *,
+        device: str | torch.device = "auto",
+        runtime: Runtime = "auto",
     ) -> None:
         self.device = pick_device(device)
-        self.net = load_model(model, device=self.device)
+        self.net = _load(model, self.device, runtime)
         logger.debug("loaded %s on %s", model, self.device)
 
     def __call__(
@@ -280,6 +294,23 @@ class Colorizer:
         return self.net.working_size if settings.size is None else int(settings.size)
 
 
+def _load(model: str | os.PathLike[str], device: torch.device, runtime: Runtime) -> ColorNet:
+    """Load a network for the runtime that is to run it."""
+    if runtime not in get_args(Runtime):
+        raise ValueError(f"unknown runtime {runtime!r}; choose auto, torch or onnx")
+    path = find_weights(model)
+    if is_onnx(path):
+        if runtime == "torch":
+            raise ValueError(
+                f"{path} is an ONNX model, which onnxruntime alone runs; leave the runtime out, "
+                "or give the checkpoint that it was exported from (.safetensors)"
+            )
+        return read_onnx(path, device)
+    if runtime == "onnx":
+        return read_onnx(make_onnx(model).data, device)
+    return load_model(model, device=device)
+
+
 def colorize(
     image: ImageLike,
     *,
@@ -311,7 +342,8 @@ def colorize(
         (h, w, 1 | 3 | 4) or a batch of these, torch (h, w), (1 | 3 | 4, h, w) or a batch; uint8,
         uint16, or floating in [0, 1]. Colour that it has is ignored.
     model
-        A name of `zcolor.list_models()`, or the path of a checkpoint.
+        A name of `zcolor.list_models()`, or the path of a checkpoint or of an ONNX model that
+        `zcolor export` wrote.
     preset
         `vivid` (more colour) or `accurate` (less error on the average pixel, so paler): the
         model's own settings for what is None below.

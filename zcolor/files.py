@@ -23,13 +23,14 @@ from PIL import Image
 
 from zcolor.atomic import whole_file
 from zcolor.formats import format_for
+from zcolor.header_checks import check_header
 from zcolor.icc import srgb_profile, to_srgb
 from zcolor.metadata import Metadata, read_metadata
+from zcolor.pillow_warnings import pillow_warnings_logged
 from zcolor.readers import (
     READABLE_FORMATS,
     ImageReadError,
     Source,
-    check_header,
     identify,
     load_pixels,
     open_source,
@@ -45,10 +46,10 @@ MAX_PIXELS = 300_000_000
 _NETPBM = {b"P1": "PBM", b"P4": "PBM", b"P2": "PGM", b"P5": "PGM"}
 
 # What Pillow, OpenCV and zlib raise on files that are cut off, damaged or not what they claim
-# (AssertionError: Pillow's, on a file that was closed).
+# (AssertionError: Pillow's, on a file that was closed; RuntimeError: its AVIF decoder's).
 _BROKEN = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, OverflowError,
-    AssertionError, struct.error, zlib.error, cv2.error, Image.DecompressionBombError,
+    AssertionError, RuntimeError, struct.error, zlib.error, cv2.error, Image.DecompressionBombError,
 )  # fmt: skip
 
 
@@ -140,7 +141,7 @@ def image_size(source: Source) -> tuple[int, int]:
 @contextmanager
 def _identified(source: Source) -> Iterator[tuple[Image.Image, str, IO[bytes]]]:
     """Open an image file, not yet decoded, with a name for messages and its stream."""
-    with open_source(source) as (stream, name):
+    with open_source(source) as (stream, name), pillow_warnings_logged():
         try:
             image = identify(stream)
             if image is None:
@@ -151,6 +152,11 @@ def _identified(source: Source) -> Iterator[tuple[Image.Image, str, IO[bytes]]]:
             yield image, name, stream
         except ImageReadError:
             raise
+        except MemoryError as error:
+            raise ImageReadError(
+                f"{name} asks for more memory than there is; if it is whole, make it smaller or "
+                "lower max_pixels"
+            ) from error
         except _BROKEN as error:
             raise ImageReadError(
                 f"{name} is truncated or damaged ({type(error).__name__}: {error}); accepted are "
@@ -184,7 +190,8 @@ def from_pil(image: Image.Image, *, max_pixels: int = MAX_PIXELS) -> DecodedImag
     """
     name = f"the PIL image (mode {image.mode})"
     try:
-        return _decode(image, name, max_pixels, None)
+        with pillow_warnings_logged():
+            return _decode(image, name, max_pixels, None)
     except ImageReadError:
         raise
     except _BROKEN as error:
@@ -202,7 +209,7 @@ def _decode(
     *,
     least_side: int = 0,
 ) -> DecodedImage:
-    check_header(image, name, max_pixels)
+    check_header(image, name, max_pixels, stream)
     stored_width = image.width
     if least_side and image.format == "JPEG":
         image.draft(None, (least_side, least_side))

@@ -43,6 +43,11 @@ class _UnusableProfileError(ValueError):
     """The profile is broken or does not fit the pixels."""
 
 
+# What a profile raises that is broken or does not fit: ValueError is also a name in it that is no
+# ASCII, and a matrix that has no inverse.
+_UNUSABLE = (ValueError, ImageCms.PyCMSError, OSError, struct.error)
+
+
 @functools.cache
 def srgb_profile() -> bytes:
     """Give the sRGB profile (about 600 bytes), the same bytes every time.
@@ -97,7 +102,7 @@ def to_srgb(pixels: UInt, profile: bytes | None, *, space: str) -> UInt:
     if profile:
         try:
             return _convert(pixels, profile, space)
-        except (_UnusableProfileError, ImageCms.PyCMSError, OSError, struct.error) as error:
+        except _UNUSABLE as error:
             logger.warning("colour profile not used, the picture is taken as sRGB: %s", error)
     if space == "CMYK":
         return _by_rows(pixels, 3, _plain_cmyk, np.uint8)
@@ -216,7 +221,10 @@ def _curve(data: bytes) -> _Float:
         c, d = values[3:5]
     if kind == 4:
         e, f = values[5:7]
-    curve = np.where(x >= d, np.maximum(a * x + b, 0.0) ** g + e, c * x + f)
+    with np.errstate(all="ignore"):  # what is no number is found below
+        curve = np.where(x >= d, np.maximum(a * x + b, 0.0) ** g + e, c * x + f)
+    if np.isnan(curve).any():
+        raise _UnusableProfileError("its parametric curve has no value for every level")
     return np.clip(curve, 0.0, 1.0)
 
 
@@ -256,7 +264,10 @@ def _matrix(profile: Any) -> _Float:
     matrix = np.array(columns, np.float64).T
     # Both profiles map white to D50; dividing by it removes the rounding of the stored numbers,
     # so that greys stay grey.
-    relative: _Float = matrix / matrix.sum(axis=1, keepdims=True)
+    with np.errstate(all="ignore"):
+        relative: _Float = matrix / matrix.sum(axis=1, keepdims=True)
+    if not np.isfinite(relative).all():
+        raise _UnusableProfileError("its colorants make no white")
     return relative
 
 

@@ -106,7 +106,7 @@ def _read_dpi(dpi: Any) -> tuple[float, float] | None:
     """
     try:
         x, y = (float(value) for value in dpi)
-    except (TypeError, ValueError, ZeroDivisionError):
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         return None
     if not (math.isfinite(x) and math.isfinite(y) and x > 0 and y > 0) or x == y == 1:
         return None

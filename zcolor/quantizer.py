@@ -19,6 +19,10 @@ from zcolor.lab import rgb_to_lab
 
 # Distances to a free list of centres are computed for at most this many pixel-centre pairs at once.
 _PAIRS_AT_ONCE = 1 << 24
+MAX_BINS = 256
+"""Cells along an axis at most: 0.9 ab units, well below what eyes tell apart."""
+MAX_CENTERS = 4096
+"""Centres of a free list at most, as all their distances are computed."""
 # ab this far out is far from every colour; squares of much larger numbers would overflow.
 _FARTHEST = 1e4
 # Colours a side of the RGB cube that are looked up to find the cells that sRGB reaches.
@@ -48,7 +52,7 @@ class AbGrid:
     Raises
     ------
     ValueError
-        If there are fewer than 2 bins or the range is empty.
+        If there are fewer than 2 bins or more than `MAX_BINS`, or the range is empty.
 
     Examples
     --------
@@ -60,10 +64,10 @@ class AbGrid:
     """
 
     def __init__(self, bins: int = 18, low: float = -110.0, high: float = 110.0) -> None:
-        if bins < 2 or not low < high or not math.isfinite(high - low):
+        if not 2 <= bins <= MAX_BINS or not low < high or not math.isfinite(high - low):
             raise ValueError(
                 f"a grid needs at least 2 bins and finite low < high, got bins={bins}, "
-                f"low={low}, high={high}"
+                f"low={low}, high={high}; at most {MAX_BINS} bins"
             )
         self.bins: int | None = bins
         self.low, self.high = float(low), float(high)
@@ -78,7 +82,7 @@ class AbGrid:
         Parameters
         ----------
         points
-            (q, 2) ab centres, q at least 2; all finite and different.
+            (q, 2) ab centres, q from 2 to `MAX_CENTERS`; all finite and different.
 
         Returns
         -------
@@ -95,9 +99,10 @@ class AbGrid:
         2
         """
         points = torch.as_tensor(points, dtype=torch.float32).cpu()
-        if points.ndim != 2 or points.shape[1] != 2 or len(points) < 2:
+        if points.ndim != 2 or points.shape[1] != 2 or not 2 <= len(points) <= MAX_CENTERS:
             raise ValueError(
-                f"centers must have shape (q, 2) with q >= 2, got {tuple(points.shape)}"
+                f"centers must have shape (q, 2) with q >= 2, got {tuple(points.shape)}; "
+                f"at most {MAX_CENTERS} of them"
             )
         if not bool(points.isfinite().all()) or len(points.unique(dim=0)) != len(points):
             raise ValueError("centers must be finite and each must stand once")

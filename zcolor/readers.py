@@ -9,6 +9,7 @@ import contextlib
 import io
 import logging
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,10 @@ READABLE_FORMATS = (
     "JPEG", "PNG", "TIFF", "WEBP", "AVIF", "JPEG2000", "BMP", "GIF", "PPM", "PCX", "XBM", "TGA"
 )  # fmt: skip
 """Formats that are tried, in this order (Pillow's names); TGA last, as it has no signature."""
+
+MAX_FILE_BYTES = 4_000_000_000
+"""Larger files are refused: some readers take a whole file into memory, and the largest picture,
+`zcolor.files.MAX_PIXELS` of 16-bit RGB and alpha, has 2.4 GB without any compression."""
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +86,7 @@ def open_source(source: Source) -> Iterator[tuple[IO[bytes], str]]:
             raise IsADirectoryError(f"{path} is a folder; give the path of an image file in it")
         if not path.exists():
             raise FileNotFoundError(f"there is no file {str(path)!r}; check the path")
-        if path.stat().st_size == 0:
-            raise ImageReadError(f"{path} is empty (0 bytes); give a whole image file")
+        _check_file(path)
         with path.open("rb") as stream:
             yield stream, str(path)
         return
@@ -100,6 +104,23 @@ def open_source(source: Source) -> Iterator[tuple[IO[bytes], str]]:
             f"{name} is empty (0 bytes); give a whole image file (a file object may need .seek(0))"
         )
     yield io.BytesIO(data), name
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what would be waited for without end (a pipe), or is no picture by its size alone."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ImageReadError(
+            f"{path} is no regular file but a pipe, a socket or a device; save it as a file, or "
+            "give its bytes"
+        )
+    if found.st_size == 0:
+        raise ImageReadError(f"{path} is empty (0 bytes); give a whole image file")
+    if found.st_size > MAX_FILE_BYTES:
+        raise ImageReadError(
+            f"{path} has {found.st_size} bytes, more than the limit of {MAX_FILE_BYTES}; make the "
+            "picture smaller or compress it"
+        )
 
 
 def identify(stream: IO[bytes]) -> ImageFile.ImageFile | None:
@@ -136,43 +157,6 @@ def identify(stream: IO[bytes]) -> ImageFile.ImageFile | None:
         with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):
             return factory(stream, "")
     return None
-
-
-def check_header(image: Image.Image, name: str, max_pixels: int) -> None:
-    """Refuse, before decoding, what is empty, too large or more than one picture.
-
-    Parameters
-    ----------
-    image
-        An opened image.
-    name
-        What to call it in the message.
-    max_pixels
-        The largest number of pixels that is accepted.
-
-    Raises
-    ------
-    ImageReadError
-        If one of these holds.
-
-    Examples
-    --------
-    >>> check_header(Image.new("L", (2, 2)), "the picture", 4)
-    """
-    width, height = image.size
-    if width < 1 or height < 1:
-        raise ImageReadError(f"{name} is empty ({width} x {height}); give a picture with pixels")
-    if width * height > max_pixels:
-        raise ImageReadError(
-            f"{name} has {width} x {height} = {width * height} pixels, more than the limit of "
-            f"{max_pixels}; make it smaller or raise max_pixels"
-        )
-    # An MPO is a JPEG with previews or a stereo view behind the picture: the first one counts.
-    if image.format != "MPO" and getattr(image, "is_animated", False):
-        raise ImageReadError(
-            f"{name} is animated or has several pages ({getattr(image, 'n_frames', '?')} of them); "
-            "a single picture is accepted: save or copy one frame and give that"
-        )
 
 
 def load_pixels(image: Image.Image, name: str, stream: IO[bytes] | None) -> tuple[UInt, str]:
@@ -212,7 +196,7 @@ def load_pixels(image: Image.Image, name: str, stream: IO[bytes] | None) -> tupl
     # Both decoders turn a TIFF upright themselves, and Pillow then forgets its orientation.
     orientation = _orientation(image)
     if stream is not None and deep:
-        return _decode_deep_color(image, stream, orientation), "RGB"
+        return _decode_deep_color(image, name, stream, orientation), "RGB"
     pixels, space = _pixels_of(image, name, orientation)
     if white_is_zero and pixels.dtype == np.uint16:  # Pillow sees to it at 8 bits only
         np.subtract(65535, pixels[..., :1], out=pixels[..., :1])
@@ -244,14 +228,14 @@ def _is_deep_color(image: Image.Image) -> bool:
     return False
 
 
-def _decode_deep_color(image: Image.Image, stream: IO[bytes], orientation: int) -> UInt:
+def _decode_deep_color(image: Image.Image, name: str, stream: IO[bytes], orientation: int) -> UInt:
     """Decode 16-bit colour: (h, w, 3 or 4), upright, RGB order, straight alpha."""
     stream.seek(0)
     decoded = cv2.imdecode(np.frombuffer(stream.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3:
         raise ImageReadError(
-            f"this kind of 16-bit {image.format} cannot be decoded; save it as a plain 16-bit "
-            "PNG or TIFF, or with 8 bits"
+            f"{name} is of a kind of 16-bit {image.format} that cannot be decoded; save it as a "
+            "plain 16-bit PNG or TIFF, or with 8 bits"
         )
     pixels, stored = _room(decoded.shape, np.uint16, orientation)
     for i, channel in enumerate((2, 1, 0, 3)[: decoded.shape[2]]):

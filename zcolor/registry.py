@@ -9,7 +9,7 @@ import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from zcolor.model_table import MODELS, ModelEntry
 
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 __all__ = [
     "MODELS",
     "ModelEntry",
+    "Runtime",
     "family_of",
     "find_family",
     "find_weights",
+    "is_onnx",
     "list_families",
     "list_models",
     "load_model",
@@ -31,6 +33,15 @@ __all__ = [
     "save_model",
 ]
 
+Runtime = Literal["auto", "torch", "onnx"]
+"""What runs the layers of a network; `auto` is onnxruntime for ONNX files, torch for all else."""
+
+_ONNX = ".onnx"
+_SUFFIXES = (".safetensors", _ONNX)
+# What building a network raises whose header says what makes no sense.
+_UNFIT = (
+    LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, AttributeError, MemoryError,
+)  # fmt: skip
 _DEVICES = "choose auto, cpu, cuda, cuda:N or mps"
 
 
@@ -88,12 +99,12 @@ def find_weights(model: str | os.PathLike[str]) -> Path:
     Parameters
     ----------
     model
-        A name of `list_models`, or the path of a checkpoint. A bare name is a path only where
-        such a file exists or it ends in ".safetensors".
+        A name of `list_models`, or the path of a checkpoint or of an ONNX model. A bare name is a
+        path only where such a file exists or it ends in ".safetensors" or ".onnx".
 
     Returns
     -------
-    The path of a checkpoint.
+    The path of a file.
 
     Raises
     ------
@@ -129,15 +140,31 @@ def find_weights(model: str | os.PathLike[str]) -> Path:
     path = Path(model)
     if path.is_file():
         return path
-    if isinstance(model, str) and path.name == model and path.suffix != ".safetensors":
+    if isinstance(model, str) and path.name == model and path.suffix not in _SUFFIXES:
         raise ValueError(
             f"unknown model {model!r}; choose one of {', '.join(list_models())}, or give the path "
-            "of a checkpoint (.safetensors)"
+            "of a checkpoint (.safetensors) or of an ONNX model (.onnx)"
         )
     raise FileNotFoundError(
         f"there is no checkpoint at {path}; check the path, or use one of the models "
         f"{', '.join(list_models())}"
     )
+
+
+def is_onnx(model: str | os.PathLike[str]) -> bool:
+    """Tell by its ending whether a model is an ONNX file, which onnxruntime runs.
+
+    Parameters
+    ----------
+    model
+        A name or a path.
+
+    Examples
+    --------
+    >>> is_onnx("zhang.onnx"), is_onnx("zhang")
+    (True, False)
+    """
+    return Path(model).suffix.lower() == _ONNX
 
 
 def load_model(
@@ -159,7 +186,8 @@ def load_model(
     Raises
     ------
     ValueError
-        For an unknown name.
+        For an unknown name, and for an ONNX model, which has no layers in torch
+        (`zcolor.Colorizer` takes it).
     FileNotFoundError
         If there is no such file.
     CheckpointError
@@ -171,6 +199,11 @@ def load_model(
     from zcolor.checkpoint import CheckpointError, read_checkpoint
 
     path = find_weights(name_or_path)
+    if is_onnx(path):
+        raise ValueError(
+            f"{path} is an ONNX model: it colours, but has no layers in torch, which are needed "
+            "here; give the checkpoint that it was exported from (.safetensors)"
+        )
     tensors, header = read_checkpoint(path)
     network = _network_of(header, path)
     try:
@@ -179,7 +212,7 @@ def load_model(
             net = network.from_header(header)
         # Copies into the float32 parameters, whatever precision the file has.
         net.load_state_dict(tensors, strict=True)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except _UNFIT as error:
         raise CheckpointError(
             f"{path} does not fit its own header ({' '.join(str(error).split())}); it comes from "
             "another version of zcolor or was changed: train or download it again"

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -40,6 +41,19 @@ def process(*arguments, **options):
         check=False,
         **options,
     )
+
+
+def test_a_name_that_is_no_text_ends_nothing(weights, tmp_path):
+    folder = os.fsencode(tmp_path / "in")
+    os.mkdir(folder)
+    path = os.path.join(folder, b"\xff.png")
+    Image.new("L", (16, 16), 99).save(tmp_path / "a.png")
+    os.rename(tmp_path / "a.png", path)
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    words = ("colorize", tmp_path / "in", "-o", tmp_path / "out", "--model", weights)
+    result = process(*words, env=strict, errors="surrogateescape")
+    assert result.returncode == 0, result.stderr
+    assert os.fsencode(result.stdout.strip()) == os.fsencode(tmp_path / "out") + b"/\xff.png"
 
 
 # ---- the whole door ------------------------------------------------------------------------

@@ -260,11 +260,10 @@ def test_files_that_are_no_packs_are_refused(packed, tmp_path):
         file["bytes"] = np.zeros(3, np.uint8)
     with pytest.raises(ValueError, match=r"other\.h5 is an HDF5 file, but no pack of version 1"):
         PackedPhotos(tmp_path / "other.h5")
-    newer = write(tmp_path / "newer.h5", packed.read_bytes())
-    with h5py.File(newer, "r+") as file:
+    with h5py.File(tmp_path / "newer.h5", "w") as file:
         file.attrs["zcolor_pack"] = 2
     with pytest.raises(ValueError, match=r"newer\.h5 is an HDF5 file, but no pack of version 1"):
-        PackedPhotos(newer)
+        PackedPhotos(tmp_path / "newer.h5")
     with pytest.raises(ValueError, match="split must be train, val, test or all, got 'dev'"):
         PackedPhotos(packed, "dev")
 

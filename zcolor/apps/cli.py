@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import shlex
@@ -23,6 +24,7 @@ from zcolor.apps.commands import (
     Command,
     Demo,
     Evaluate,
+    Export,
     Inspect,
     Models,
     Pack,
@@ -58,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sense, 130 interrupted.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    _print_any_name()
     if "--version" in argv:
         print(f"zcolor {_version()}")
         return OK
@@ -82,6 +85,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"zcolor: {text}", file=sys.stderr)
         sense = isinstance(error, (ValueError, TypeError, FileNotFoundError, FileExistsError))
         return USAGE if sense else SOME_FAILED
+
+
+def _print_any_name() -> None:
+    """Let file names that are no text through, as they are: they end no command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
 
 
 def with_recipe(argv: Sequence[str]) -> list[str]:
@@ -125,6 +134,8 @@ def _run(command: Command, argv: Sequence[str]) -> int:
             return _pack(command, argv)
         case Priors():
             return _priors(command, argv)
+        case Export():
+            return _export(command)
         case Models():
             return _models()
         case Stylize():
@@ -137,7 +148,7 @@ def _how_to_go_on(command: Command) -> str:
     """Say what an interrupted command continues from."""
     if isinstance(command, (Pack, Priors, Pretrain)):
         return "; the same command goes on where it stood"
-    if isinstance(command, (Video, Stylize)):
+    if isinstance(command, (Video, Stylize, Export)):
         return "; nothing was written"
     if isinstance(command, Train):
         return "; give the same command again, with --resume if it had begun to train"
@@ -283,15 +294,28 @@ def _pretrain(command: Pretrain, argv: Sequence[str]) -> int:
 
 
 def _pack(command: Pack, argv: Sequence[str]) -> int:
-    from zcolor.training.pack import pack_photos
+    typed = shlex.join(argv)
+    if command.engine == "ray":
+        from zcolor.apps.cluster_training import pack_photos_on_ray
 
-    report = pack_photos(
-        command.sources,
-        command.out,
-        command.settings,
-        overwrite=command.overwrite,
-        command=shlex.join(argv),
-    )
+        report = pack_photos_on_ray(
+            command.sources,
+            command.out,
+            command.settings,
+            address=command.address,
+            overwrite=command.overwrite,
+            command=typed,
+        )
+    else:
+        from zcolor.training.pack import pack_photos
+
+        report = pack_photos(
+            command.sources,
+            command.out,
+            command.settings,
+            overwrite=command.overwrite,
+            command=typed,
+        )
     print(report.summary())
     return OK
 
@@ -300,13 +324,22 @@ def _priors(command: Priors, argv: Sequence[str]) -> int:
     from zcolor.training.priors import build_priors, summary
 
     _check_named(command.data)
-    priors = build_priors(
-        command.data,
-        command.out,
-        command.settings,
-        split=command.split,
-        command=shlex.join(argv),
-    )
+    typed = shlex.join(argv)
+    if command.engine == "ray":
+        from zcolor.apps.cluster_training import build_priors_on_ray
+
+        priors = build_priors_on_ray(
+            command.data,
+            command.out,
+            command.settings,
+            address=command.address,
+            split=command.split,
+            command=typed,
+        )
+    else:
+        priors = build_priors(
+            command.data, command.out, command.settings, split=command.split, command=typed
+        )
     print(summary(priors))
     print(f"written: {command.out}")
     if command.plot is not None:
@@ -314,6 +347,15 @@ def _priors(command: Priors, argv: Sequence[str]) -> int:
 
         plot_priors(priors, command.plot)
         print(f"drawn: {command.plot}")
+    return OK
+
+
+def _export(command: Export) -> int:
+    from zcolor.apps.export import export_onnx
+
+    report = export_onnx(command.model, command.out, overwrite=command.overwrite)
+    print(report.summary())
+    print(f"written: {report.path}")
     return OK
 
 

@@ -7,35 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zcolor.apps.commands import INTERRUPTED, OK, SOME_FAILED, Colorize
+from zcolor.registry import is_onnx
 
 if TYPE_CHECKING:
     from zcolor.apps.folder_report import FolderReport
 
-PIPE = Path("-")
+PIPE = "-"
 """Standard input or output in place of a file."""
+_PIPE_IN = Path(PIPE)
 
 
 def run_colorize(command: Colorize, *, version: str) -> int:
     """Run `zcolor colorize`; the exit code."""
-    if PIPE in command.inputs or command.out == PIPE:
+    if _PIPE_IN in command.inputs or command.out == PIPE:
         return _colorize_pipe(command)
-    from zcolor.apps.folder import color_files
-
-    report = color_files(
-        command.inputs,
-        command.out,
-        overwrite=command.overwrite,
-        resume=command.resume,
-        dry_run=command.dry_run,
-        model=command.model,
-        settings=command.settings,
-        device=command.device,
-        file_format=_format_of(command),
-        quality=command.quality,
-        max_pixels=command.max_pixels,
-        jobs=command.jobs,
-        compare=command.compare,
-    )
+    report = _color_on_ray(command) if command.engine == "ray" else _color_here(command)
     if command.summary is not None:
         from zcolor.apps.folder_report import write_summary
 
@@ -48,6 +34,60 @@ def run_colorize(command: Colorize, *, version: str) -> int:
             dry_run=command.dry_run,
         )
     return _tell(report, dry_run=command.dry_run)
+
+
+def _color_here(command: Colorize) -> FolderReport:
+    from zcolor.apps.folder import color_files
+    from zcolor.apps.remote import local_path
+
+    out = None if command.out is None else local_path(command.out)
+    if out is None and command.out is not None:
+        raise ValueError(
+            f"{command.out} is no folder of this computer; --engine ray writes to URLs"
+        )
+    return color_files(
+        command.inputs,
+        out,
+        overwrite=command.overwrite,
+        resume=command.resume,
+        dry_run=command.dry_run,
+        model=command.model,
+        settings=command.settings,
+        device=command.device,
+        runtime=command.runtime,
+        file_format=_format_of(command),
+        quality=command.quality,
+        max_pixels=command.max_pixels,
+        jobs=command.jobs,
+        compare=command.compare,
+    )
+
+
+def _color_on_ray(command: Colorize) -> FolderReport:
+    from zcolor.apps.cluster import color_files_on_ray
+
+    if command.dry_run:
+        raise ValueError("a dry run only reads headers, on this computer; leave --engine ray out")
+    if command.runtime == "onnx" and not is_onnx(command.model):
+        raise ValueError(
+            f"every worker would export {command.model} again; export it once (zcolor export) and "
+            "give the .onnx file as --model"
+        )
+    return color_files_on_ray(
+        command.inputs,
+        command.out,
+        address=command.address,
+        overwrite=command.overwrite,
+        resume=command.resume,
+        model=command.model,
+        settings=command.settings,
+        device=command.device,
+        file_format=_format_of(command),
+        quality=command.quality,
+        max_pixels=command.max_pixels,
+        jobs=command.jobs,
+        compare=command.compare,
+    )
 
 
 def _tell(report: FolderReport, *, dry_run: bool) -> int:
@@ -83,19 +123,20 @@ def _colorize_pipe(command: Colorize) -> int:
     from zcolor.formats import format_for
 
     (source,) = command.inputs
-    file_format, out = _format_of(command), command.out
-    if out not in (None, PIPE):
+    file_format = _format_of(command)
+    out = None if command.out in (None, PIPE) else Path(command.out)
+    if out is not None:
         file_format = file_format or format_for(out)
-    data = sys.stdin.buffer.read() if source == PIPE else source.read_bytes()
+    data = sys.stdin.buffer.read() if source == _PIPE_IN else source.read_bytes()
     colored, _ = color_bytes(
         data,
-        Colorizer(command.model, device=command.device),
+        Colorizer(command.model, device=command.device, runtime=command.runtime),
         command.settings,
         file_format=file_format,
         quality=command.quality,
         max_pixels=command.max_pixels,
     )
-    if out in (None, PIPE):
+    if out is None:
         sys.stdout.buffer.write(colored)
         sys.stdout.buffer.flush()
     else:
@@ -114,13 +155,15 @@ def _check_pipe(command: Colorize) -> None:
         )
     if any((command.resume, command.dry_run, command.summary, command.compare)):
         raise ValueError("resume, dry-run, summary and compare are for files, not for a pipe")
+    if command.engine != "local":
+        raise ValueError("a pipe carries a single picture, which needs no cluster; leave it out")
     (source,) = command.inputs
-    if source != PIPE and not source.is_file():
+    if source != _PIPE_IN and not source.is_file():
         raise FileNotFoundError(f"there is no picture {source}; name a single image file, or -")
-    if source == PIPE and sys.stdin.isatty():
+    if source == _PIPE_IN and sys.stdin.isatty():
         raise ValueError("standard input is the keyboard; give a picture, as in `- < photo.jpg`")
     if command.out in (None, PIPE):
         if sys.stdout.isatty():
             raise ValueError("standard output is the screen; name a file: `> color.jpg`")
-    elif command.out.exists() and not command.overwrite:
+    elif Path(command.out).exists() and not command.overwrite:
         raise FileExistsError(f"{command.out} exists; choose another name, or --overwrite it")

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from zcolor.apps.stylize import StyleSettings
+from zcolor.registry import Runtime
 from zcolor.settings import ColorizeSettings, Device, EvaluateSettings
 from zcolor.training.pretrain_settings import PretrainSettings
 from zcolor.training.settings import PackSettings, PriorSettings, TrainSettings
@@ -18,6 +19,16 @@ OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 Format = Literal["jpeg", "png", "tiff", "webp", "avif", "jpeg2000", "bmp", "gif", "ppm", "tga"]
 """What `--format` takes: `zcolor.formats.COLOR_FORMATS` in small letters."""
 _Sources = Annotated[tuple[str, ...], tyro.conf.Positional]
+Engine = Literal["local", "ray"]
+"""What does the work: this process, or the workers of Ray."""
+
+
+def _check_engine(engine: Engine, address: str | None) -> None:
+    """Refuse the address of a cluster that is not to be used."""
+    if engine == "local" and address is not None:
+        raise ValueError(
+            f"address {address!r} names a Ray cluster, but the engine is local; add --engine ray"
+        )
 
 
 @dataclass(frozen=True)
@@ -29,11 +40,15 @@ class Colorize:
 
     inputs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Image files and folders, or - for a single picture from standard input."""
-    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    out: Annotated[str | None, tyro.conf.arg(aliases=["-o"], metavar="PATH")] = None
     """A folder, or the name for a single picture, or - for standard output; without it
-    NAME-color.EXT beside each picture, and standard output for one from standard input."""
+    NAME-color.EXT beside each picture, and standard output for one from standard input. With
+    --engine ray also a URL, such as s3://bucket/album."""
     model: str = "zhang"
-    """A name that `zcolor models` lists, or a checkpoint."""
+    """A name that `zcolor models` lists, a checkpoint, or what `zcolor export` wrote."""
+    runtime: Runtime = "auto"
+    """What runs the network: torch, onnx (onnxruntime; another model is exported first, which takes
+    some seconds), or auto: onnxruntime for models that end in .onnx."""
     settings: Annotated[ColorizeSettings, tyro.conf.arg(name="")] = field(
         default_factory=ColorizeSettings
     )
@@ -55,9 +70,18 @@ class Colorize:
     compare: Path | None = None
     """A picture file for a sheet of the first 100 photos, before and after."""
     jobs: int = 0
-    """Photos at a time; 0 takes one per core."""
+    """Photos at a time; 0 takes one per core, and with --engine ray one per GPU if there are
+    some."""
     device: Device = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
+    engine: Engine = "local"
+    """`local`, or `ray`: the machines of a Ray cluster, with the same results."""
+    address: str | None = None
+    """Of the cluster, HOST:PORT; without it --engine ray takes the cores of this computer."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        _check_engine(self.engine, self.address)
 
 
 @dataclass(frozen=True)
@@ -176,6 +200,14 @@ class Pack:
     """Replace the pack if it exists."""
     settings: Annotated[PackSettings, tyro.conf.arg(name="")] = field(default_factory=PackSettings)
     """How photographs become a pack."""
+    engine: Engine = "local"
+    """`local`, or `ray`: the machines of a Ray cluster, with the same results."""
+    address: str | None = None
+    """Of the cluster, HOST:PORT; without it --engine ray takes the cores of this computer."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        _check_engine(self.engine, self.address)
 
 
 @dataclass(frozen=True)
@@ -197,6 +229,14 @@ class Priors:
         default_factory=PriorSettings
     )
     """How to count."""
+    engine: Engine = "local"
+    """`local`, or `ray`: the machines of a Ray cluster, with the same results."""
+    address: str | None = None
+    """Of the cluster, HOST:PORT; without it --engine ray takes the cores of this computer."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        _check_engine(self.engine, self.address)
 
 
 @dataclass(frozen=True)
@@ -268,6 +308,21 @@ class Inspect:
 
 
 @dataclass(frozen=True)
+class Export:
+    """Write a model as ONNX, checked against torch.
+
+    example: zcolor export zhang --out zhang.onnx
+    """
+
+    model: Annotated[str, tyro.conf.Positional] = "zhang"
+    """A name that `zcolor models` lists, or a checkpoint."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("zcolor.onnx")
+    """The file to write (.onnx)."""
+    overwrite: bool = False
+    """Replace the file if it exists."""
+
+
+@dataclass(frozen=True)
 class Models:
     """List the models that come with zcolor.
 
@@ -330,6 +385,7 @@ Command = (
     | Pretrain
     | Pack
     | Priors
+    | Export
     | Models
     | Demo
 )

@@ -121,6 +121,7 @@ def created(path: Path, container: str) -> Iterator[OutputContainer]:
 
     # The index goes to the front: players on the web begin before everything has arrived.
     options = {} if container == "matroska" else {"movflags": "+faststart"}
+    path.touch()  # FFmpeg opens it late, where a refusal would look like one of the tracks
     made = av.open(str(path), "w", format=container, container_options=options)
     try:
         yield made

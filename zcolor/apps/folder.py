@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from zcolor.apps.folder_report import FolderReport, Outcome, PhotoResult
 from zcolor.apps.pipeline import Lanes
-from zcolor.apps.plan import Job, chains_of, plan_jobs
+from zcolor.apps.plan import Job, chains_of, plan_jobs, real_path
+from zcolor.apps.remote import RemoteFolder
 from zcolor.apps.sheets import contact_sheet, draw_sheet, panel_of
 from zcolor.arrays import AnyArray
 from zcolor.atomic import whole_file
@@ -25,15 +26,15 @@ from zcolor.formats import color_format, format_for
 from zcolor.metadata import Metadata
 from zcolor.photo import read_photo
 from zcolor.readers import ImageReadError
-from zcolor.registry import find_weights
+from zcolor.registry import Runtime, find_weights
 from zcolor.settings import ColorizeSettings
 
 logger = logging.getLogger(__name__)
 
 # What reading, colouring and writing one picture may raise without saying anything about the next.
 _ONE_BAD_FILE = (OSError, ValueError, TypeError, RuntimeError, MemoryError)
-# Photos on a before/after sheet; more would make it a picture that few programs open.
-_MOST_COMPARED = 100
+MOST_COMPARED = 100
+"""Photos on a before/after sheet; more would make it a picture that few programs open."""
 
 
 class _Skip(Exception):  # noqa: N818 (no error: a reason)
@@ -54,6 +55,7 @@ def color_files(
     model: str | os.PathLike[str] = "zhang",
     settings: ColorizeSettings = ColorizeSettings(),
     device: str | torch.device = "auto",
+    runtime: Runtime = "auto",
     file_format: str | None = None,
     quality: int = 95,
     max_pixels: int = MAX_PIXELS,
@@ -84,6 +86,8 @@ def color_files(
         Read the headers and tell what would be written; colour and write nothing.
     model, device
         As for `zcolor.colorize`.
+    runtime
+        As for `zcolor.Colorizer`.
     settings
         How; the fields are the other parameters of `zcolor.colorize`.
     file_format
@@ -111,14 +115,7 @@ def color_files(
     FileNotFoundError
         If the model's file is not there.
     """
-    if not 1 <= quality <= 100:
-        raise ValueError(f"quality must lie in 1..100, got {quality}")
-    if jobs < 0:
-        raise ValueError(f"jobs must be 0 (one per core) or more, got {jobs}")
-    if overwrite and resume:
-        raise ValueError("overwrite replaces the results that resume keeps; choose one of them")
-    if compare is not None:
-        format_for(compare)  # refuses what cannot be written before the work begins
+    check_options(quality, jobs, overwrite=overwrite, resume=resume, compare=compare)
     paths = [Path(source) for source in sources]
     plan, failed = plan_jobs(paths, None if out is None else Path(out), file_format)
     chains = chains_of(plan)
@@ -127,9 +124,8 @@ def color_files(
         find_weights(model)
         colorizer = None
     else:
-        colorizer = Colorizer(model, device=device)
-    worker = _Worker(
-        jobs=plan,
+        colorizer = Colorizer(model, device=device, runtime=runtime)
+    worker = ChainWorker(
         lanes=lanes,
         colorizer=colorizer,
         settings=settings,
@@ -137,7 +133,8 @@ def color_files(
         resume=resume,
         quality=quality,
         max_pixels=max_pixels,
-        n_compared=_MOST_COMPARED if compare is not None else 0,
+        originals=frozenset(real_path(job.source) for job in plan),
+        compared=frozenset(plan[:MOST_COMPARED] if compare is not None else ()),
     )
     with tqdm(
         total=len(plan), desc="colouring", unit="photo", disable=None if progress else True
@@ -146,16 +143,49 @@ def color_files(
             lanes.each(worker.color_chain, chains, lambda chain: bar.update(len(chain)))
         except KeyboardInterrupt:
             logger.debug("interrupted")
-    if compare is not None and worker.sheets:
-        _write_sheets(Path(compare), [sheet for _, sheet in sorted(worker.sheets.items())])
-    return worker.report(failed)
+    if compare is not None:
+        write_sheets(compare, [worker.sheets[job] for job in plan if job in worker.sheets])
+    return report_of(plan, worker.results, failed)
+
+
+def check_options(
+    quality: int,
+    jobs: int,
+    *,
+    overwrite: bool,
+    resume: bool,
+    compare: str | os.PathLike[str] | None,
+) -> None:
+    """Refuse options of `color_files` that make no sense, before the work begins."""
+    if not 1 <= quality <= 100:
+        raise ValueError(f"quality must lie in 1..100, got {quality}")
+    if jobs < 0:
+        raise ValueError(f"jobs must be 0 (one per core) or more, got {jobs}")
+    if overwrite and resume:
+        raise ValueError("overwrite replaces the results that resume keeps; choose one of them")
+    if compare is not None:
+        format_for(compare)  # refuses what cannot be written
+
+
+def report_of(
+    jobs: Sequence[Job],
+    results: Mapping[Job, PhotoResult],
+    failed: Sequence[tuple[Path, str]],
+) -> FolderReport:
+    """Tell what became of the jobs, in their order, after what had failed before."""
+    return FolderReport(
+        photos=(
+            *(PhotoResult(path, "failed", reason=reason) for path, reason in failed),
+            *(results[job] for job in jobs if job in results),
+        ),
+        waiting=len(jobs) - len(results),
+    )
 
 
 @dataclass(eq=False, kw_only=True)
-class _Worker:
+class ChainWorker:
     """Colours jobs, in several threads at once, and remembers what became of them."""
 
-    jobs: Sequence[Job]
     lanes: Lanes
     colorizer: Colorizer | None
     """None only tells what would be done."""
@@ -164,15 +194,20 @@ class _Worker:
     resume: bool
     quality: int
     max_pixels: int
-    n_compared: int
-    sheets: dict[int, Image.Image] = field(default_factory=dict)
-    """Before and after, by the place of the job."""
-
-    def __post_init__(self) -> None:
-        self.places = {job: place for place, job in enumerate(self.jobs)}
-        self.originals = {job.source.resolve() for job in self.jobs}
-        self.taken: dict[Path, Path] = {}
-        self.results: dict[Job, PhotoResult] = {}
+    originals: frozenset[Path]
+    """Resolved paths that are never written to."""
+    compared: frozenset[Job]
+    """Those that get a sheet."""
+    standing: frozenset[Path] | None = None
+    """Resolved paths of the results that count as there already; None looks at the disk."""
+    remote: RemoteFolder | None = None
+    """Where the targets really are; None: on this computer."""
+    sheets: dict[Job, Image.Image] = field(default_factory=dict)
+    """Before and after."""
+    taken: dict[Path, Path] = field(default_factory=dict)
+    """The sources of what was written, by its resolved path."""
+    results: dict[Job, PhotoResult] = field(default_factory=dict)
+    """What became of the jobs."""
 
     def color_chain(self, chain: Sequence[Job]) -> None:
         """Colour pictures that may ask for the same name, one after the other."""
@@ -180,7 +215,8 @@ class _Worker:
             start = time.perf_counter()
             outcome, target, reason = self._outcome(job)
             seconds = time.perf_counter() - start
-            self.results[job] = PhotoResult(job.source, outcome, target, reason, seconds)
+            named = None if target is None else self._named(target)
+            self.results[job] = PhotoResult(job.source, outcome, named, reason, seconds)
 
     def _outcome(self, job: Job) -> tuple[Outcome, Path | None, str]:
         try:
@@ -193,20 +229,12 @@ class _Worker:
             logger.debug("failed: %s", job.source, exc_info=True)
             return "failed", None, str(error) or type(error).__name__
 
-    def report(self, failed: Sequence[tuple[Path, str]]) -> FolderReport:
-        """Tell what became of the jobs, in their order, after what had failed before."""
-        return FolderReport(
-            photos=(
-                *(PhotoResult(path, "failed", reason=reason) for path, reason in failed),
-                *(self.results[job] for job in self.jobs if job in self.results),
-            ),
-            waiting=len(self.jobs) - len(self.results),
-        )
-
     def color(self, job: Job) -> Path:
         """Colour one picture and return the path that was written."""
         self.lanes.check()
         self._check_free(job.source, job.target)  # before the work of reading
+        if self.remote is None:
+            check_inside(job)
         if self.colorizer is None:
             image_size(job.source)  # a header that cannot be read says so
             target = job.target
@@ -214,9 +242,12 @@ class _Worker:
             with self.lanes.hold(_n_pixels(job.source)):
                 target, pixels, metadata = self._colored(job, self.colorizer)
                 self.lanes.check()
-                target.parent.mkdir(parents=True, exist_ok=True)
-                write_image(target, pixels, metadata=metadata, quality=self.quality)
-        self.taken[target.resolve()] = job.source
+                if self.remote is None:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    write_image(target, pixels, metadata=metadata, quality=self.quality)
+                else:
+                    self.remote.write(target, pixels, metadata=metadata, quality=self.quality)
+        self.taken[real_path(target)] = job.source
         return target
 
     def _colored(self, job: Job, colorizer: Colorizer) -> tuple[Path, AnyArray, Metadata]:
@@ -233,7 +264,7 @@ class _Worker:
             target = target.with_suffix(".png")
             self._check_free(job.source, target)
         self.lanes.check()
-        compared = self.places[job] < self.n_compared
+        compared = job in self.compared
         before = panel_of(photo.pixels[0]) if compared else None  # type: ignore[arg-type]
         ab = colorizer.predict_ab(photo, settings)
         self.lanes.check()
@@ -242,25 +273,46 @@ class _Worker:
         )
         if before is not None:
             panels = [(job.source.name, before), ("zcolor", panel_of(pixels))]
-            self.sheets[self.places[job]] = draw_sheet(panels)
+            self.sheets[job] = draw_sheet(panels)
         return target, pixels, photo.metadata
 
     def _check_free(self, source: Path, target: Path) -> None:
-        place = target.resolve()
+        place = real_path(target)
         if place in self.originals:
             raise ValueError(
-                f"{target} is one of the originals, which are never replaced; choose another output"
+                f"{self._named(target)} is one of the originals, which are never replaced; "
+                "choose another output"
             )
         if place in self.taken:
             raise ValueError(
-                f"{target} has just been made of {self.taken[place]}; rename {source.name} or "
-                "colour it alone"
+                f"{self._named(target)} has just been made of {self.taken[place]}; rename "
+                f"{source.name} or colour it alone"
             )
-        if target.exists() and not self.overwrite:
+        stands = target.exists() if self.standing is None else place in self.standing
+        if stands and not self.overwrite:
             if self.resume:
                 self.taken[place] = source
                 raise _DoneBefore(target)
-            raise _Skip(f"{target} exists")
+            raise _Skip(f"{self._named(target)} exists")
+
+    def _named(self, target: Path) -> Path | str:
+        return target if self.remote is None else self.remote.url_of(target)
+
+
+def check_inside(job: Job) -> None:
+    """Refuse a result that a symbolic link would lead out of the output folder.
+
+    Raises
+    ------
+    ValueError
+        If it does.
+    """
+    folder = job.target.parent
+    if job.root is not None and not real_path(folder).is_relative_to(real_path(job.root)):
+        raise ValueError(
+            f"{folder} is a symbolic link that leads out of the output folder {job.root}, to "
+            f"{real_path(folder)}; remove the link, or name that folder as the output"
+        )
 
 
 def _n_pixels(source: Path) -> int:
@@ -272,7 +324,11 @@ def _n_pixels(source: Path) -> int:
     return width * height
 
 
-def _write_sheets(path: Path, sheets: Sequence[Image.Image]) -> None:
+def write_sheets(path: str | os.PathLike[str], sheets: Sequence[Image.Image]) -> None:
+    """Write all sheets as one picture, if there are any."""
+    if not sheets:
+        return
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
         contact_sheet(sheets).save(temporary, format_for(path), quality=90)

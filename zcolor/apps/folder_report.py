@@ -23,8 +23,8 @@ class PhotoResult:
     """The picture."""
     outcome: Outcome
     """Whether it was coloured."""
-    target: Path | None = None
-    """The coloured picture, if there is one."""
+    target: Path | str | None = None
+    """The coloured picture, if there is one; a URL where it is not on this computer."""
     reason: str = ""
     """Why there is none."""
     seconds: float = field(default=0.0, compare=False)
@@ -45,12 +45,12 @@ class FolderReport:
         return tuple(photo for photo in self.photos if photo.outcome == outcome)
 
     @property
-    def done(self) -> tuple[Path, ...]:
+    def done(self) -> tuple[Path | str, ...]:
         """The pictures that were written."""
         return tuple(photo.target for photo in self.of("done") if photo.target is not None)
 
     @property
-    def before(self) -> tuple[Path, ...]:
+    def before(self) -> tuple[Path | str, ...]:
         """The pictures that an earlier run had written."""
         return tuple(photo.target for photo in self.of("before") if photo.target is not None)
 

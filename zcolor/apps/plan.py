@@ -18,6 +18,11 @@ MARK = "-color"
 """What the name of a coloured picture beside its original ends in."""
 
 
+def real_path(path: Path) -> Path:
+    """Follow symbolic links; one that leads in a circle stays as it is (and cannot be opened)."""
+    return Path(os.path.realpath(path))
+
+
 @dataclass(frozen=True, eq=False)
 class Job:
     """One picture to colour; the same one named twice is two jobs."""
@@ -28,6 +33,8 @@ class Job:
     """Where the coloured one goes."""
     chosen: bool = False
     """Whether the user chose the target's format, which then may not change."""
+    root: Path | None = None
+    """The output folder, out of which no link below it may lead; None beside the original."""
 
 
 def plan_jobs(
@@ -79,14 +86,20 @@ def plan_jobs(
             if out is not None:
                 root = out if len(sources) == 1 else out / source.resolve().name
             found = [
-                _job(path, None if root is None else root / path.relative_to(source), file_format)
+                _job(
+                    path,
+                    None if root is None else root / path.relative_to(source),
+                    file_format,
+                    root=out,
+                )
                 for path in _pictures(source, out, failed)
             ]
             jobs += found
             if not found:
                 failed.append((source, "there are no pictures in this folder; check its name"))
         elif source.is_file():
-            jobs.append(_job(source, None if out is None else out / source.name, file_format))
+            mirrored = None if out is None else out / source.name
+            jobs.append(_job(source, mirrored, file_format, root=out))
         else:
             failed.append((source, "there is no such file or folder; check the path"))
     return jobs, failed
@@ -99,7 +112,7 @@ def chains_of(jobs: Sequence[Job]) -> list[list[Job]]:
     """
     chains: dict[str, list[Job]] = {}
     for job in jobs:
-        chains.setdefault(str(job.target.resolve().with_suffix("")).casefold(), []).append(job)
+        chains.setdefault(str(real_path(job.target).with_suffix("")).casefold(), []).append(job)
     return list(chains.values())
 
 
@@ -110,7 +123,7 @@ def _is_folder(out: Path, sources: Sequence[Path]) -> bool:
 
 def _pictures(folder: Path, out: Path | None, failed: list[tuple[Path, str]]) -> Iterator[Path]:
     """Walk a folder in the order of names, past hidden files, earlier results and `out`."""
-    avoid = None if out is None else out.resolve()
+    avoid = None if out is None else real_path(out)
 
     def note(error: OSError) -> None:
         failed.append((Path(error.filename), f"cannot be opened ({error.strerror})"))
@@ -118,9 +131,7 @@ def _pictures(folder: Path, out: Path | None, failed: list[tuple[Path, str]]) ->
     for root, folders, names in os.walk(folder, onerror=note):
         here = Path(root)
         folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and (here / name).resolve() != avoid
+            name for name in folders if not name.startswith(".") and real_path(here / name) != avoid
         )
         for name in sorted(names):
             path = here / name
@@ -130,15 +141,16 @@ def _pictures(folder: Path, out: Path | None, failed: list[tuple[Path, str]]) ->
                 yield path
 
 
-def _job(source: Path, mirrored: Path | None, file_format: str | None) -> Job:
+def _job(source: Path, mirrored: Path | None, file_format: str | None, *, root: Path | None) -> Job:
     """Name the result: NAME-color.EXT beside the source, or the mirrored name."""
     target = mirrored or source.with_stem(source.stem + MARK)
     if file_format is not None:
         # An ending that names the format already stays as it is written.
         fits = _format_or_none(target) == file_format
         named = target if fits else target.with_suffix(ending_of(file_format))
-        return Job(source, named, chosen=True)
-    return Job(source, target if _format_or_none(target) else target.with_suffix(".png"))
+        return Job(source, named, chosen=True, root=root)
+    named = target if _format_or_none(target) else target.with_suffix(".png")
+    return Job(source, named, root=root)
 
 
 def _format_or_none(path: Path) -> str | None:

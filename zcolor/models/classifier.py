@@ -25,6 +25,10 @@ from zcolor.settings import PRESETS, DecodeSettings, Preset
 
 SIDE_MULTIPLE = 8
 """Bodies halve three times: inputs are padded to multiples of 8."""
+MAX_WIDTH = 4.0
+"""A network of `zhang` this wide has 5 * 10^8 parameters; a header that says more is damaged."""
+MAX_WORKING_SIZE = 8192
+"""In pixels: the side of a photograph of 67 megapixels."""
 OUTPUT_STRIDE = 4
 """Bodies double once: logits at a quarter of the input's size."""
 
@@ -80,12 +84,15 @@ class Classifier(ColorNet):
         options: Options | None = None,
     ) -> None:
         super().__init__(working_size=working_size, options=options)
-        if not width > 0:
-            raise ValueError(f"width must be above 0, got {width}")
+        if not 0 < width <= MAX_WIDTH:
+            raise ValueError(f"width must be above 0, got {width}; at most {MAX_WIDTH:g}")
         if targets not in ("soft", "hard"):
             raise ValueError(f"targets must be 'soft' or 'hard', got {targets!r}")
-        if working_size < SIDE_MULTIPLE:
-            raise ValueError(f"working_size must be at least {SIDE_MULTIPLE}, got {working_size}")
+        if not SIDE_MULTIPLE <= working_size <= MAX_WORKING_SIZE:
+            raise ValueError(
+                f"working_size must be at least {SIDE_MULTIPLE}, got {working_size}; "
+                f"at most {MAX_WORKING_SIZE}"
+            )
         self.grid = grid or AbGrid()
         self.width = width
         self.targets = targets
@@ -135,7 +142,9 @@ class Classifier(ColorNet):
         x = (lightness - 50) / 50
         if pad_h or pad_w:
             x = F.pad(x, (0, pad_w, 0, pad_h), mode="replicate")
-        return self.logits(x)[:, :, : -(-h // OUTPUT_STRIDE), : -(-w // OUTPUT_STRIDE)]
+        # Rounded up without negative numbers, which ONNX divides in another way than Python does.
+        rows, columns = ((side + OUTPUT_STRIDE - 1) // OUTPUT_STRIDE for side in (h, w))
+        return self.logits(x)[:, :, :rows, :columns]
 
     def set_priors(self, prior: Tensor, means: Tensor, weights: Tensor) -> None:
         """Take over the priors of the training photographs.
@@ -282,6 +291,8 @@ class Classifier(ColorNet):
             width=header["width"],
             targets=header["targets"],
             working_size=header["working_size"],
-            presets=presets and {name: DecodeSettings(**presets[name]) for name in PRESETS},
+            presets={name: DecodeSettings(**presets[name]) for name in PRESETS}
+            if presets
+            else None,
             options=cls.options_of(header),
         )

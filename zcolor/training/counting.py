@@ -11,9 +11,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import cv2
@@ -35,7 +35,7 @@ Int32s = npt.NDArray[np.int32]
 
 # Colours are counted and summed in whole thousandths of an ab unit, far below what an eye can see.
 MILLI = 1000
-# Photos a thread takes at a time, and photos after which the state is saved.
+# Photos that are counted at a time, and photos after which the state is saved.
 _PHOTOS_A_TASK = 32
 _PHOTOS_A_SAVE = 2048
 # Pixels of a photo that are float at once, so many as a CPU's cache holds; larger photos are
@@ -85,6 +85,10 @@ class ColorCounts:
             self.n_photos + other.n_photos,
             self.broken + other.broken,
         )
+
+
+Spread = Callable[[Sequence[range]], Generator[ColorCounts]]
+"""Counts stretches of photographs and gives what each adds up to, in their order."""
 
 
 def blocks_of(rgb: Rgb8, *, size: int = 0, stride: int = 4) -> Int32s:
@@ -171,6 +175,7 @@ def count_colors(
     grid: AbGrid | None = None,
     start: ColorCounts | None = None,
     save: Callable[[ColorCounts], None] | None = None,
+    spread: Spread | None = None,
     progress: bool = True,
 ) -> ColorCounts:
     """Count the colours of photographs, in a stream and in parallel.
@@ -189,12 +194,14 @@ def count_colors(
         What was counted before, of the photos that come first; they are not read again.
     save
         Called with what has been counted so far every 2,048 photos and at an interrupt.
+    spread
+        How the photos are shared out; None counts them in threads.
     progress
         Show a progress bar.
 
     Returns
     -------
-    The counts, the same whatever the number of threads.
+    The counts, the same however the photos are shared out.
 
     Raises
     ------
@@ -204,29 +211,43 @@ def count_colors(
     settings = settings or PriorSettings()
     grid = grid or AbGrid(settings.bins, *settings.range)
     total = start or ColorCounts.empty(grid.n_bins)
-    n = len(photos)
-
-    def task(first: int) -> ColorCounts:
-        return _count_some(photos, range(first, min(first + _PHOTOS_A_TASK, n)), grid, settings)
-
+    n, saved = len(photos), total.n_done
+    firsts = range(total.n_done, n, _PHOTOS_A_TASK)
+    stretches = [range(first, min(first + _PHOTOS_A_TASK, n)) for first in firsts]
+    parts = _in_threads(photos, stretches, grid, settings) if spread is None else spread(stretches)
     bar = tqdm(total=n, initial=total.n_done, desc="count", unit="photo", disable=not progress)
-    with bar, _counting_threads(settings.jobs) as pool:
+    with bar, closing(parts):
         try:
-            # A span at a time, so that the threads never run far ahead of what is saved.
-            while total.n_done < n:
-                span = range(total.n_done, min(total.n_done + _PHOTOS_A_SAVE, n), _PHOTOS_A_TASK)
-                for part in pool.map(task, span):
-                    total += part
-                    bar.update(part.n_done)
-                if save is not None:
+            for part in parts:
+                total += part
+                bar.update(part.n_done)
+                due = total.n_done - saved >= _PHOTOS_A_SAVE or total.n_done == n
+                if save is not None and due:
                     save(total)
+                    saved = total.n_done
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            parts.close()
             if save is not None:
                 save(total)
             raise
     _report_broken(photos, total)
     return total
+
+
+def _in_threads(
+    photos: Photos, stretches: Sequence[range], grid: AbGrid, settings: PriorSettings
+) -> Generator[ColorCounts]:
+    """Count stretches of photographs in threads and give the counts in order."""
+    # Some at a time, so that the threads never run far ahead of what is saved.
+    at_once = _PHOTOS_A_SAVE // _PHOTOS_A_TASK
+    with _counting_threads(settings.jobs) as pool:
+        try:
+            for first in range(0, len(stretches), at_once):
+                some = stretches[first : first + at_once]
+                yield from pool.map(lambda s: count_some(photos, s, grid, settings), some)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 @contextmanager
@@ -245,9 +266,10 @@ def _counting_threads(jobs: int) -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(before)
 
 
-def _count_some(
+def count_some(
     photos: Photos, indices: range, grid: AbGrid, settings: PriorSettings
 ) -> ColorCounts:
+    """Count some photographs, one after the other; `size` and `stride` of the settings count."""
     total = ColorCounts.empty(grid.n_bins)
     waiting: list[Int32s] = []
     for index in indices:

@@ -98,6 +98,14 @@ class LoosePhotos:
         data = self._read_bytes(index)
         return to_rgb8(read_image(data, least_side=self.least_side).pixels)
 
+    def know_hashes(self, first: int, hashes: Sequence[bytes | None]) -> None:
+        """Take the content hashes of photographs from `first` on that were read elsewhere."""
+        self._hashes[first : first + len(hashes)] = hashes
+
+    def known_hashes(self) -> list[bytes | None]:
+        """Give the content hashes of the photographs, None for those that were not read."""
+        return list(self._hashes)
+
     @property
     def data_hash(self) -> str:
         """A SHA-256 over the contents of all photographs; reads those that were not read yet.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -84,14 +85,17 @@ class Journal:
 
     def _load(self) -> None:
         """Read all whole records and cut off what follows them."""
-        whole = self._file.tell()
+        whole, file_size = self._file.tell(), self.path.stat().st_size
         while line := self._file.readline():
             if not line.endswith(b"\n"):
                 break
             # A power cut may leave a line of zeros.
             try:
                 record = Record(**json.loads(line))
-            except (ValueError, TypeError):
+                left = file_size - self._file.tell()
+                if record.size.bit_length() > 63 or not 0 <= record.size <= left:
+                    break
+            except (ValueError, TypeError, AttributeError, RecursionError):
                 break
             data = self._file.read(record.size)
             if (
@@ -121,8 +125,9 @@ class Journal:
             If the disk is full or gone.
         """
         line = json.dumps(asdict(record), separators=(",", ":")) + "\n"
-        self._file.write(line.encode() + data)
-        self._file.flush()
+        with self._named_in_errors():
+            self._file.write(line.encode() + data)
+            self._file.flush()
         self.records.append(record)
 
     def payloads(self) -> Iterator[bytes]:
@@ -139,4 +144,14 @@ class Journal:
 
     def close(self) -> None:
         """Close the file and leave it where it is."""
-        self._file.close()
+        with self._named_in_errors():
+            self._file.close()
+
+    @contextmanager
+    def _named_in_errors(self) -> Iterator[None]:
+        """Say which file it is that cannot be written; the system does not."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = str(self.path)
+            raise

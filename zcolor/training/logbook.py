@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,7 @@ class Logbook:
         self._log = folder / "log.jsonl"
         self.records: list[dict[str, Any]] = []
         if self._log.exists() and seen:
-            lines = self._log.read_text(encoding="utf-8").splitlines()
-            self.records = [r for r in map(json.loads, lines) if r["seen"] <= seen]
+            self.records = [r for r in _records(self._log) if r["seen"] <= seen]
         with whole_file(self._log) as temporary:
             temporary.write_text(
                 "".join(json.dumps(r) + "\n" for r in self.records), encoding="utf-8"
@@ -113,6 +113,13 @@ class Logbook:
         """Flush what TensorBoard still holds."""
         if self._board is not None:
             self._board.close()
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    """Read the entries of a log, past a line that was cut short by a kill or a full disk."""
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            yield json.loads(line)
 
 
 class LossWindow:

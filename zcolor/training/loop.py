@@ -1,6 +1,7 @@
 """Train a network: every step of it, from the first photo to the best checkpoint.
 
 A run lives in one folder: `last.safetensors` (the whole state; `resume` goes on from it),
+`last.safetensors.previous` (the one before, should the last be lost),
 `best.safetensors` (the weights to use, float16), `settings.json`, `log.jsonl`, `curves.png`,
 `sheets/`, `tensorboard/` and `priors.h5`.
 """
@@ -14,11 +15,13 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from tqdm import tqdm
 
@@ -36,7 +39,7 @@ from zcolor.training.run_folder import RunFolder
 from zcolor.training.schedule import Schedule
 from zcolor.training.settings import TrainSettings
 from zcolor.training.signals import noted_signals
-from zcolor.training.state import read_state, write_state
+from zcolor.training.state import has_state, read_state, write_state
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +102,9 @@ def train(
         they are random, or what the family begins with. Its family, grid, width and options
         must be those of the settings.
     resume
-        Go on from `last.safetensors` exactly where it was written.
+        Go on from `last.safetensors` exactly where it was written; if that is damaged, from the
+        state before it. Under `torchrun`, which repeats the same call after a fault, a folder
+        without a run is begun.
     minutes
         End this leg after so many minutes, with a checkpoint; None goes on to the end.
     degrade
@@ -117,21 +122,26 @@ def train(
     ------
     FileExistsError
         If the folder holds a run and `resume` is not set.
+    FileNotFoundError
+        If `resume` is set and there is no run.
+    InUseError
+        If another process trains into the folder.
     ValueError
         If the settings, the data or the priors do not fit together.
     TrainingDivergedError
         If the loss became NaN; the last good checkpoint is named.
     """
     folder = RunFolder(Path(out))
-    folder.check(resume=resume)
+    resume = folder.check(resume=resume, may_begin=dist.is_torchelastic_launched())
     crew = join_crew(settings.device)
     try:
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        trainer = _Trainer(
-            settings, data, folder, val, priors, init, degrade, command, crew, progress=progress
-        )
-        return trainer.run(resume=resume, minutes=minutes)
+        with folder.held() if crew.leads else nullcontext():
+            trainer = _Trainer(
+                settings, data, folder, val, priors, init, degrade, command, crew, progress=progress
+            )
+            return trainer.run(resume=resume, minutes=minutes)
     finally:
         crew.close()
 
@@ -166,7 +176,6 @@ class _Trainer:
                 "there are no validation photos: give some with --val, pack with a val share, "
                 "or choose the best model by --monitor train"
             )
-        folder.path.mkdir(parents=True, exist_ok=True)
         self.priors = priors_of(
             data, priors, settings.model, folder.path, crew, progress=self.progress
         )
@@ -180,7 +189,7 @@ class _Trainer:
     def _build(self) -> None:
         """Make what learns, its schedule and the counters of the run."""
         s = self.settings
-        begin = not self.folder.state.exists()
+        begin = not has_state(self.folder.state)
         net = make_network(self.priors, s, self.crew.device, self.init, begin=begin)
         self.learner = Learner(net, s, self.crew)
         self.schedule = Schedule(s)
@@ -326,9 +335,22 @@ class _Trainer:
         write_state(self.folder.state, learner.net, learner.average, learner.optimizers, header)
 
     def _resume(self) -> None:
-        path = self.folder.state
         learner = self.learner
-        header = read_state(path, learner.net, learner.average, learner.optimizers)
+        header = read_state(
+            self.folder.state,
+            learner.net,
+            learner.average,
+            learner.optimizers,
+            check=self._check_same_run,
+        )
+        self.seen, self.step = int(header["seen"]), int(header["step"])
+        self.spent_s = float(header["spent_s"])
+        self.best = math.inf if header["best"] is None else float(header["best"])
+        self.epoch_loss, self.epoch_steps = header["epoch"]
+        self.schedule.restore(header["schedule"])
+
+    def _check_same_run(self, header: dict[str, Any]) -> None:
+        """Refuse the state of a run with other settings or photographs."""
         mine = json.loads(json.dumps(dataclasses.asdict(self.settings)))
         # These change how a run is carried out, not what comes out of it.
         free = {"device", "jobs", "threads", "cache", "checkpoint_minutes"}
@@ -336,11 +358,6 @@ class _Trainer:
         if changed or header["data_hash"] != self.data_hash:
             what = ", ".join(changed) if changed else "the training photographs"
             raise ValueError(
-                f"cannot resume {path}: {what} differ from those of the run; "
+                f"cannot resume {self.folder.state}: {what} differ from those of the run; "
                 "resume with the same settings and data, or start a new folder"
             )
-        self.seen, self.step = int(header["seen"]), int(header["step"])
-        self.spent_s = float(header["spent_s"])
-        self.best = math.inf if header["best"] is None else float(header["best"])
-        self.epoch_loss, self.epoch_steps = header["epoch"]
-        self.schedule.restore(header["schedule"])

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 from collections import Counter, deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from zcolor.atomic import whole_file
+from zcolor.atomic import locked, whole_file
 from zcolor.training.journal import Journal, Record, Verdict
 from zcolor.training.packfile import (
     PACK_SUFFIXES,
@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 # keep the threads busy behind one slow photo, and the bound of the memory.
 _IN_FLIGHT = 8
 _DEFAULT = PackSettings()
+Spread = Callable[[Sequence[PhotoEntry], PackSettings], Generator[tuple[Record, bytes]]]
+"""Prepares photographs and gives them in their order (`zcolor.training.prepare.prepare`)."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ def pack_photos(
     settings: PackSettings = _DEFAULT,
     *,
     overwrite: bool = False,
+    spread: Spread | None = None,
     progress: bool = True,
     command: str = "",
 ) -> PackReport:
@@ -132,6 +135,8 @@ def pack_photos(
         Size, thresholds, split, quality and threads.
     overwrite
         Replace `out` if it exists.
+    spread
+        How the photos are shared out; None prepares them in threads.
     progress
         Show a progress bar.
     command
@@ -150,6 +155,8 @@ def pack_photos(
     ValueError
         If no photograph is found, none is left, `out` has another ending, or `OUT.part` was begun
         with other sources or settings.
+    InUseError
+        If another process is packing into `out`.
     KeyboardInterrupt
         On Ctrl-C, after the log has said how to continue.
     """
@@ -160,9 +167,30 @@ def pack_photos(
         raise FileExistsError(f"{out} exists; choose another name, or replace it with overwrite")
     entries = find_photos(sources)
     out.parent.mkdir(parents=True, exist_ok=True)
+    with locked(out.with_name(out.name + ".lock"), str(out)):
+        return _pack(
+            entries,
+            out,
+            settings,
+            spread=spread or _prepare_all,
+            progress=progress,
+            command=command,
+        )
+
+
+def _pack(
+    entries: Sequence[PhotoEntry],
+    out: Path,
+    settings: PackSettings,
+    *,
+    spread: Spread,
+    progress: bool,
+    command: str,
+) -> PackReport:
+    """Bring the journal to its end and write the pack from it."""
     journal = Journal(out.with_name(out.name + ".part"), _work_key(entries, settings))
     try:
-        _fill(journal, entries, settings, progress=progress)
+        _fill(journal, entries, settings, spread, progress=progress)
         report = _report(out, entries, journal.records, settings)
         # The pack comes last: whoever sees it may trust that all is done.
         _write_text(out.with_suffix(".report.txt"), report.text())
@@ -239,7 +267,12 @@ def _prepare_all(
 
 
 def _fill(
-    journal: Journal, entries: Sequence[PhotoEntry], settings: PackSettings, *, progress: bool
+    journal: Journal,
+    entries: Sequence[PhotoEntry],
+    settings: PackSettings,
+    spread: Spread,
+    *,
+    progress: bool,
 ) -> None:
     """Bring the journal to the end of the entries."""
     done = len(journal.records)
@@ -247,7 +280,7 @@ def _fill(
         logger.info("%s: continuing after %d of %d photos", journal.path, done, len(entries))
     first = {r.digest: i for i, r in enumerate(journal.records) if r.verdict == "kept"}
     bar = tqdm(total=len(entries), initial=done, desc="pack", unit="photo", disable=not progress)
-    with bar, closing(_prepare_all(entries[done:], settings)) as prepared:
+    with bar, closing(spread(entries[done:], settings)) as prepared:
         for index, (record, data) in enumerate(prepared, done):
             # Judged here, in order, so that the first of two is kept whatever the threads do.
             if record.verdict == "kept" and record.digest in first:

@@ -33,7 +33,13 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from zcolor.atomic import whole_file
+from zcolor.training.hdf5 import (
+    damage_named,
+    open_hdf5,
+    plain_dataset,
+    read_array,
+    whole_hdf5,
+)
 from zcolor.training.sources import Rgb8, combined_hash
 
 Split = Literal["train", "val", "test", "all"]
@@ -94,8 +100,7 @@ def write_pack(
     OSError
         If the disk is full or gone.
     """
-    path = Path(path)
-    with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+    with whole_hdf5(path, unhashed="bytes") as file:
         file.attrs.update({"zcolor_pack": PACK_VERSION, "settings": settings})
         file.attrs["command"] = command
         _write_index(file, photos)
@@ -171,28 +176,42 @@ class PackedPhotos:
             raise FileNotFoundError(f"there is no pack at {path}; make one with `zcolor pack`")
         if split not in (*SPLITS, "all"):
             raise ValueError(f"split must be train, val, test or all, got {split!r}")
-        try:
-            self._file = h5py.File(path, "r")
-        except OSError as error:
-            raise ValueError(
-                f"{path} is no HDF5 file or was cut short ({error}); make it with `zcolor pack`"
-            ) from error
+        with damage_named(path, "HDF5 file", "make it with `zcolor pack`"):
+            self._file = open_hdf5(path)
+            self._read_index(path, split)
+
+    def _read_index(self, path: str | os.PathLike[str], split: Split) -> None:
         if self._file.attrs.get("zcolor_pack") != PACK_VERSION:
             raise ValueError(
                 f"{path} is an HDF5 file, but no pack of version {PACK_VERSION}; "
                 "make it with `zcolor pack`"
             )
         self.path = Path(path)
-        splits = self._file["split"][:]
+        splits = read_array(self._file, "split")
         chosen = np.ones(len(splits), dtype=bool)
         if split != "all":
             chosen = splits == SPLITS.index(split)
-        self._offset = self._file["offset"][:][chosen]
-        self._length = self._file["length"][:][chosen]
-        self._hash = self._file["hash"][:][chosen]
+        self._offset = read_array(self._file, "offset")[chosen]
+        self._length = read_array(self._file, "length")[chosen]
+        self._hash = read_array(self._file, "hash")[chosen]
         self._chosen = np.flatnonzero(chosen)
-        self.label = self._file["label"][:][chosen]
-        self.labels = [str(name) for name in self._file["labels"].asstr()[:]]
+        self.label = read_array(self._file, "label")[chosen]
+        self.labels = [str(name) for name in plain_dataset(self._file, "labels").asstr()[:]]
+        self._bytes = plain_dataset(self._file, "bytes")
+        self._check_index()
+
+    def _check_index(self) -> None:
+        """Refuse numbers that point outside what they point into."""
+        ends = self._offset + self._length
+        if (
+            self._bytes.dtype != np.uint8
+            or not (self._offset >= 0).all()
+            or not (self._length > 0).all()
+            or not (ends <= len(self._bytes)).all()
+        ):
+            raise ValueError("its index points outside its photographs")
+        if not ((self.label >= 0) & (self.label < len(self.labels))).all():
+            raise ValueError("its labels have no names")
 
     def __len__(self) -> int:
         """Return the number of photographs."""
@@ -201,12 +220,14 @@ class PackedPhotos:
     @property
     def names(self) -> list[str]:
         """Where each photograph came from; read from the file at each call."""
-        return [str(name) for name in self._file["name"].asstr()[:][self._chosen]]
+        with damage_named(self.path, "pack", "make it with `zcolor pack`"):
+            names = plain_dataset(self._file, "name").asstr()[:]
+            return [str(name) for name in names[self._chosen]]
 
     def read_bytes(self, index: int) -> npt.NDArray[np.uint8]:
         """Return photograph `index` as it is encoded in the pack."""
         start = self._offset[index]
-        data: npt.NDArray[np.uint8] = self._file["bytes"][start : start + self._length[index]]
+        data: npt.NDArray[np.uint8] = self._bytes[start : start + self._length[index]]
         return data
 
     def read(self, index: int) -> Rgb8:
@@ -218,7 +239,10 @@ class PackedPhotos:
             If its bytes are damaged.
         """
         # What is in a pack was made upright sRGB, so the plain decoder is right, and fast.
-        pixels = cv2.imdecode(self.read_bytes(index), cv2.IMREAD_COLOR_RGB)
+        try:
+            pixels = cv2.imdecode(self.read_bytes(index), cv2.IMREAD_COLOR_RGB)
+        except (cv2.error, OSError):
+            pixels = None
         if pixels is None:
             raise ValueError(
                 f"photo {index} of {self.path} cannot be decoded: the pack is damaged; make it anew"

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from zcolor.checkpoint import read_header, write_checkpoint
+from zcolor.checkpoint import write_checkpoint
 from zcolor.lab import rgb_to_lightness
 from zcolor.models.extractor import EXTRACTOR_KIND, Extractor
 from zcolor.precision import fast_precision
@@ -38,7 +38,7 @@ from zcolor.training.pretrain_settings import PretrainSettings
 from zcolor.training.schedule import Schedule
 from zcolor.training.settings import AugmentSettings, TrainSettings
 from zcolor.training.signals import noted_signals
-from zcolor.training.state import read_state, write_state
+from zcolor.training.state import has_state, previous_of, read_state, write_state
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ class _Pretraining:
         self.spent_s = 0.0  # over all legs
         self.losses: list[float] = []
         path.parent.mkdir(parents=True, exist_ok=True)
-        if self.state.exists():
+        if has_state(self.state):
             self._resume()
 
     def run(self, minutes: float | None) -> PretrainResult:
@@ -298,7 +298,8 @@ class _Pretraining:
             },
         }
         write_checkpoint(self.path, self.net.state_dict(), header)
-        self.state.unlink(missing_ok=True)
+        for state in (self.state, previous_of(self.state)):
+            state.unlink(missing_ok=True)
 
     def _settings(self) -> dict[str, Any]:
         """What must be equal when a state is gone on from, in JSON's own types."""
@@ -318,14 +319,19 @@ class _Pretraining:
         write_state(self.state, self.net, None, self.optimizers, header)
 
     def _resume(self) -> None:
-        header = read_header(self.state)
+        header = read_state(
+            self.state, self.net, None, self.optimizers, check=self._check_same_call
+        )
+        self.seen, self.spent_s = int(header["seen"]), float(header["spent_s"])
+        logger.info("going on from %s: %d photos seen", self.state, self.seen)
+
+    def _check_same_call(self, header: dict[str, Any]) -> None:
+        """Refuse the state of a call with other settings or photographs."""
         same = {"settings": self._settings(), "data_hash": self.data_hash, "labels": self.labels}
         changed = [name for name, value in same.items() if header.get(name) != value]
         if changed:
             raise ValueError(
                 f"{self.state} was begun with other {' and '.join(changed)}; give the same call "
-                "again to go on, or delete that file to begin anew"
+                f"again to go on, or delete that file and {previous_of(self.state).name} to begin "
+                "anew"
             )
-        read_state(self.state, self.net, None, self.optimizers)
-        self.seen, self.spent_s = int(header["seen"]), float(header["spent_s"])
-        logger.info("going on from %s: %d photos seen", self.state, self.seen)

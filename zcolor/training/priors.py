@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,11 +14,11 @@ import h5py
 import numpy as np
 import torch
 
-from zcolor.atomic import whole_file
 from zcolor.quantizer import AbGrid
-from zcolor.training.counting import MILLI, Int64s, count_colors
+from zcolor.training.counting import MILLI, Int64s, Spread, count_colors
 from zcolor.training.counting_state import read_state, write_state
-from zcolor.training.dataset import Split, open_photos
+from zcolor.training.dataset import Photos, Split, open_photos
+from zcolor.training.hdf5 import damage_named, open_hdf5, read_array, whole_hdf5
 from zcolor.training.rebalancing import Float32s, Float64s, weights_of_counts
 from zcolor.training.settings import PriorSettings, Rebalancing
 
@@ -106,6 +106,7 @@ def build_priors(
     *,
     grid: AbGrid | None = None,
     split: Split = "train",
+    spread: Callable[[Photos, AbGrid], Spread] | None = None,
     progress: bool = True,
     command: str = "",
 ) -> Priors:
@@ -125,6 +126,8 @@ def build_priors(
         The cells; None makes the regular grid of the settings.
     split
         The split of packs to count.
+    spread
+        Makes how the photos are shared out, of the photos and the cells; None counts in threads.
     progress
         Show a progress bar.
     command
@@ -161,6 +164,7 @@ def build_priors(
         grid=grid,
         start=read_state(state, job),
         save=lambda counted: write_state(state, job, counted),
+        spread=None if spread is None else spread(photos, grid),
         progress=progress,
     )
     seen = total.counts > 0
@@ -233,7 +237,7 @@ def write_priors(path: str | os.PathLike[str], priors: Priors) -> None:
         "command": priors.command[:_LONGEST_COMMAND],
     }
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+    with whole_hdf5(path) as file:
         for name, values in arrays.items():
             file.create_dataset(name, data=values)
         file.attrs.update(attributes)
@@ -260,35 +264,30 @@ def read_priors(path: str | os.PathLike[str]) -> Priors:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"there are no priors at {path}; make them with `zcolor priors`")
-    try:
-        with h5py.File(path, "r") as file:
-            version = file.attrs.get("zcolor_priors")
-            if version != PRIORS_VERSION:
-                raise ValueError(
-                    f"{path} is an HDF5 file, but holds no priors of version {PRIORS_VERSION} "
-                    f"(found {version}); make them with `zcolor priors`"
-                )
-            return _from_file(file)
-    except (OSError, KeyError) as error:
-        raise ValueError(
-            f"{path} is no HDF5 file of priors or was cut short ({error}); "
-            "copy it again or make it with `zcolor priors`"
-        ) from error
+    cure = "copy it again or make it with `zcolor priors`"
+    with damage_named(path, "HDF5 file of priors", cure), open_hdf5(path) as file:
+        version = file.attrs.get("zcolor_priors")
+        if version != PRIORS_VERSION:
+            raise ValueError(
+                f"{path} is an HDF5 file, but holds no priors of version {PRIORS_VERSION} "
+                f"(found {version}); make them with `zcolor priors`"
+            )
+        return _from_file(file)
 
 
 def _from_file(file: h5py.File) -> Priors:
     description = json.loads(file.attrs["grid"])
     if description is None:
-        grid = AbGrid.from_centers(torch.from_numpy(file["centers"][:]))
+        grid = AbGrid.from_centers(torch.from_numpy(read_array(file, "centers")))
     else:
         grid = AbGrid.from_dict(description)
     settings = json.loads(file.attrs["settings"])
     settings["range"] = tuple(settings["range"])
     return Priors(
         grid=grid,
-        counts=file["counts"][:],
-        means=file["means"][:],
-        photos_per_cell=file["photos_per_cell"][:],
+        counts=read_array(file, "counts"),
+        means=read_array(file, "means"),
+        photos_per_cell=read_array(file, "photos_per_cell"),
         n_photos=int(file.attrs["n_photos"]),
         data_hash=str(file.attrs["data_hash"]),
         settings=PriorSettings(**settings),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from zcolor.atomic import whole_file
+from zcolor.atomic import PART_PATTERN, locked, whole_file
 from zcolor.training.settings import TrainSettings
+from zcolor.training.state import has_state
 
 
 @dataclass(frozen=True)
@@ -33,24 +36,51 @@ class RunFolder:
         """The weights to use, float16."""
         return self.path / "best.safetensors"
 
-    def check(self, *, resume: bool) -> None:
+    def check(self, *, resume: bool, may_begin: bool = False) -> bool:
         """Refuse a folder that holds a run already, or none to go on with.
+
+        Parameters
+        ----------
+        resume
+            Go on with the run that it holds.
+        may_begin
+            Begin one if there is none to resume.
+
+        Returns
+        -------
+        Whether there is a run to go on with.
 
         Raises
         ------
         FileExistsError
             If it holds a run and `resume` is not set.
         FileNotFoundError
-            If `resume` is set and it holds none.
+            If `resume` is set, it holds none and none may begin.
         """
-        has_state = self.state.exists()
-        if has_state and not resume:
+        begun = has_state(self.state)
+        if begun and not resume:
             raise FileExistsError(
                 f"{self.path} holds a training run already; go on with --resume, or choose "
                 "another folder"
             )
-        if resume and not has_state:
+        if resume and not begun and not may_begin:
             raise FileNotFoundError(f"there is no {self.state.name} in {self.path} to resume from")
+        return begun
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder and keep other processes out of it; clear away what a kill left.
+
+        Raises
+        ------
+        InUseError
+            If another process trains into it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with locked(self.path / ".lock", str(self.path)):
+            for left in self.path.rglob(PART_PATTERN):
+                left.unlink(missing_ok=True)
+            yield
 
     def write_settings(self, settings: TrainSettings) -> None:
         """Write `settings.json`, for people; a resumed run compares with its state instead."""

@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from zcolor.readers import MAX_FILE_BYTES
+
 Rgb8 = npt.NDArray[np.uint8]  # (h, w, 3)
 # What reading a photograph raises where its file or archive is damaged or gone: RuntimeError is an
 # encrypted or unknown compression, KeyError a missing member; zcolor.files raises ValueError.
@@ -64,13 +66,29 @@ class PhotoEntry:
             If it cannot be read.
         zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError
             If the archive is damaged, changed, encrypted, or compressed in an unknown way.
+        ValueError
+            If it is larger than `zcolor.readers.MAX_FILE_BYTES`.
         """
-        if self.member is None:
-            return self.path.read_bytes()
         stat = self.path.stat()
+        if self.member is None:
+            self._check_size(stat.st_size)
+            return self.path.read_bytes()
         archive, lock = _open_archive(self.path, (stat.st_size, stat.st_mtime_ns), os.getpid())
         with lock:
+            # zipfile unpacks no more than the archive says, but makes room for all of that.
+            info = archive.getinfo(self.member)
+            self._check_size(info.file_size)
+            if info.compress_size > stat.st_size:
+                raise zipfile.BadZipFile(f"{self.name} says that it is larger than its archive")
             return archive.read(self.member)
+
+    def _check_size(self, n_bytes: int) -> None:
+        """Refuse what would fill the memory: members of archives may unpack to a thousandfold."""
+        if n_bytes > MAX_FILE_BYTES:
+            raise ValueError(
+                f"{self.name} has {n_bytes} bytes, more than the limit of {MAX_FILE_BYTES}; make "
+                "the picture smaller"
+            )
 
 
 @functools.lru_cache(maxsize=32)
@@ -102,6 +120,8 @@ def find_photos(sources: Sequence[str | os.PathLike[str]]) -> list[PhotoEntry]:
         If a source does not exist or a pattern matches nothing.
     ValueError
         If no photograph is found at all, or an archive is damaged.
+    OSError
+        If a folder cannot be opened.
     """
     if not sources:
         raise ValueError("no photographs were named; give folders, images, globs, zips or lists")
@@ -120,10 +140,11 @@ def _is_photo(name: str) -> bool:
     return Path(name).suffix.lower() in IMAGE_SUFFIXES and not Path(name).name.startswith(".")
 
 
-def _find_in(source: Path) -> Iterator[PhotoEntry]:
+def _find_in(source: Path, lists: tuple[Path, ...] = ()) -> Iterator[PhotoEntry]:
+    """Find the photographs of one source, which stands in these lists."""
     suffix = source.suffix.lower()
     if source.is_dir():
-        for path in sorted(source.rglob("*")):
+        for path in sorted(_walk(source)):
             if path.is_file() and _is_photo(path.name):
                 yield PhotoEntry(path)
     elif source.is_file() and suffix == ".zip":
@@ -136,10 +157,7 @@ def _find_in(source: Path) -> Iterator[PhotoEntry]:
             ) from error
         yield from (PhotoEntry(source, name) for name in names if _is_photo(name))
     elif source.is_file() and suffix == ".txt":
-        for line in source.read_text(encoding="utf-8").splitlines():
-            name = line.split("#", 1)[0].strip()
-            if name:
-                yield from _find_in(source.parent / name)
+        yield from _find_listed(source, lists)
     elif source.is_file():
         yield PhotoEntry(source)
     else:
@@ -153,6 +171,34 @@ def _find_in(source: Path) -> Iterator[PhotoEntry]:
             # What a pattern happens to match besides photographs was not meant.
             if match.is_dir() or match.suffix.lower() == ".zip" or _is_photo(match.name):
                 yield from _find_in(match)
+
+
+def _find_listed(source: Path, lists: tuple[Path, ...]) -> Iterator[PhotoEntry]:
+    """Find what a list names, which may be other lists."""
+    place = Path(os.path.realpath(source))
+    if place in lists:
+        raise ValueError(f"the list {source} names itself; take that line out")
+    try:
+        lines = source.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the list {source} is no UTF-8 text ({error}); save it as one") from error
+    for line in lines:
+        name = line.split("#", 1)[0].strip()
+        if name:
+            yield from _find_in(source.parent / name, (*lists, place))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Everything below a folder; one that cannot be opened is an error, not an empty one."""
+
+    def refuse(error: OSError) -> None:
+        raise OSError(
+            f"the folder {error.filename} cannot be opened ({error.strerror}); "
+            "allow reading it, or name the folders that are meant"
+        ) from error
+
+    for root, _, names in os.walk(folder, onerror=refuse):
+        yield from (Path(root, name) for name in names)
 
 
 def to_rgb8(pixels: npt.NDArray[np.uint8 | np.uint16]) -> Rgb8:

@@ -1,0 +1,143 @@
+"""Results that go to a store that is not this computer's disk: any URL that fsspec knows.
+
+A plan of work speaks of paths. A remote folder lends it paths that stand for URLs, below a folder
+that no disk has, and turns them back into URLs where a result is looked for or written.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from zcolor.files import UInt, encode_image
+from zcolor.formats import format_for
+from zcolor.metadata import Metadata
+
+# A folder that no disk has: the paths below it stand for URLs.
+_STAND_IN = Path("/zcolor-remote-folder")
+# Stores in which an object is there whole or not at all, and in which renaming is copying.
+_WHOLE_OBJECTS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory"})
+
+
+def is_url(text: str) -> bool:
+    """Tell a URL from a path.
+
+    Examples
+    --------
+    >>> is_url("s3://bucket/album"), is_url("album/1950")
+    (True, False)
+    """
+    return re.match(r"\w[\w+.:-]*://", text) is not None
+
+
+def local_path(text: str) -> Path | None:
+    """Give the path on this computer that a path or a `file://` URL means; None for other URLs.
+
+    Examples
+    --------
+    >>> local_path("file:///data/new%20album").as_posix(), local_path("s3://bucket/album")
+    ('/data/new album', None)
+    """
+    if not is_url(text):
+        return Path(text)
+    parts = urlsplit(text)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return Path(unquote(parts.path))
+    return None
+
+
+@dataclass(frozen=True)
+class RemoteFolder:
+    """A URL that results go to: a folder, or a single file.
+
+    Parameters
+    ----------
+    url
+        Such as `s3://bucket/album` or `gs://bucket/album`.
+    """
+
+    url: str
+
+    def check(self) -> None:
+        """Raise a ValueError for an unknown protocol, an ImportError if its package is missing."""
+        self._open(self.url)
+
+    @property
+    def path(self) -> Path:
+        """The path that stands for the URL."""
+        return _STAND_IN / self._parts[1].strip("/")
+
+    def url_of(self, path: Path) -> str:
+        """Give the URL that a path at or below `path` stands for.
+
+        Examples
+        --------
+        >>> album = RemoteFolder("s3://bucket/album/")
+        >>> album.url_of(album.path / "1950" / "a.jpg")
+        's3://bucket/album/1950/a.jpg'
+        """
+        return self._parts[0] + PurePosixPath(path.relative_to(_STAND_IN)).as_posix()
+
+    def standing(self, paths: Iterable[Path]) -> frozenset[Path]:
+        """Give those of the paths whose URLs exist, by listing the store once."""
+        fs, root = self._open(self.url)
+        fs.invalidate_cache()
+        try:
+            found = set(fs.find(root))
+        except FileNotFoundError:
+            return frozenset()
+        return frozenset(path for path in paths if self._open(self.url_of(path))[1] in found)
+
+    def write(self, path: Path, pixels: UInt, *, metadata: Metadata, quality: int) -> None:
+        """Write a picture to the URL that a path stands for, whole or not at all.
+
+        Parameters
+        ----------
+        path
+            The path; its ending names the format.
+        pixels, metadata, quality
+            As for `zcolor.files.write_image`.
+
+        Raises
+        ------
+        ValueError
+            For what the format cannot hold.
+        OSError
+            If the store refuses it.
+        """
+        data = encode_image(pixels, format_for(path), metadata, quality=quality)
+        url = self.url_of(path)
+        fs, place = self._open(url)
+        folder = place.rpartition("/")[0]
+        temporary = f"{folder}/.zcolor-{secrets.token_hex(8)}.part"
+        protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+        try:
+            if protocols & _WHOLE_OBJECTS:
+                fs.pipe_file(place, data)
+                return
+            fs.makedirs(folder, exist_ok=True)
+            fs.pipe_file(temporary, data)
+            fs.mv(temporary, place)
+        except Exception as error:  # every store has errors of its own
+            raise OSError(f"{url} cannot be written ({type(error).__name__}: {error})") from error
+
+    @property
+    def _parts(self) -> tuple[str, str]:
+        """The URL's protocol, with a slash if its paths begin with one, and the rest."""
+        head, tail = re.fullmatch(r"(.*://)(.*)", self.url, re.DOTALL).groups()  # type: ignore[union-attr]
+        return (head + "/" if tail.startswith("/") else head), tail
+
+    @staticmethod
+    def _open(url: str) -> tuple[Any, str]:
+        """Give the file system of a URL, which fsspec keeps open, and the path in it."""
+        try:
+            import fsspec
+        except ImportError as error:
+            raise ImportError("URLs need fsspec: pip install 'zcolor[cluster]'") from error
+        fs, path = fsspec.core.url_to_fs(url)
+        return fs, str(path)
