@@ -169,6 +169,7 @@ def training_rate(workers: int, folder: Path, n: int) -> float:
         words += ["--width", "0.5", "--monitor", "train", "--cache", "--jobs", "1"]
         words += ["--epoch-photos", str(4 * n), "--device", "cpu"]
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(workers)]
+        launcher.append("--")  # or else it takes our --monitor for one of its own
         start = [sys.executable, *(launcher if workers > 1 else [])]
         command = [*start, str(ROOT / "tools" / "train.py"), *words]
         seconds[name] = _seconds(command)
@@ -305,7 +306,9 @@ def _measure_rates(settings: Settings, folder: Path) -> dict[str, dict[int, floa
         for name, rate_of in tqdm(ways.items(), unit="engine"):
             kept = rates.setdefault(name, {})
             for workers in (1, 2):
-                kept[workers] = max(rate_of(workers), kept.get(workers, 0.0))
+                rate = rate_of(workers)
+                kept[workers] = max(rate, kept.get(workers, 0.0))
+                tqdm.write(f"{name}, {workers}: {rate:.1f} a second")
     return rates
 
 

@@ -21,11 +21,10 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from studies.pace import ROUNDS, Pace, measure_paces
+from studies.pace import ROUNDS, Pace, kept_paces
 from studies.report import PAGES, Rgb8, save_plot, save_sheet, table, typed, write_page
 from zcolor import Colorizer
 from zcolor.apps.evaluate import run_evaluation
-from zcolor.atomic import whole_file
 from zcolor.checkpoint import read_header
 from zcolor.registry import MODELS, load_model
 from zcolor.settings import ColorizeSettings, Device, EvaluateSettings
@@ -211,7 +210,7 @@ def run(study: CompareStudy) -> None:
                 json=done,
             )
         folders[name] = folder
-    paces = _paces(settings_of, priors, runs / _PACES)
+    paces = kept_paces(runs / _PACES, settings_of, read_priors(priors))
     found = {name: Found(folder, paces[name]) for name, folder in folders.items()}
     _write(study, found, accuracy)
 
@@ -222,19 +221,6 @@ def _fit(s: TrainSettings, photos: Path, val: Path, priors: Path, folder: Path) 
     result = train(s, [photos], folder, val=[val], priors=priors, resume=state.exists())
     if result.reason != "done":
         raise KeyboardInterrupt
-
-
-def _paces(settings_of: Mapping[str, TrainSettings], priors: Path, path: Path) -> dict[str, Pace]:
-    """Measure how long a photo takes each family, or read it where it was measured before."""
-    if path.exists():
-        kept = {name: Pace(**pace) for name, pace in json.loads(path.read_text()).items()}
-        if set(settings_of) <= set(kept):
-            return kept
-    paces = measure_paces(settings_of, read_priors(priors))
-    with whole_file(path) as temporary:
-        rows = {name: dataclasses.asdict(pace) for name, pace in paces.items()}
-        temporary.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    return paces
 
 
 class Found:
@@ -394,6 +380,11 @@ def _headline(found: Mapping[str, Found]) -> str:
         f"`zhang` has {gain:+.1f} points of rebalanced AuC and {raw:+.1f} of raw AuC, and a "
         f"colourfulness of {colors[0]:.1f} in place of {colors[1]:.1f} (truth {truth:.1f})."
     )
+    text += (
+        f" Over the second half of the photos `zhang` gained "
+        f"{_late_gain(zhang):+.1f} points on the 100 photos of the curves below, {best} "
+        f"{_late_gain(other):+.1f}."
+    )
     plain = found.get("zhang, not rebalanced")
     if plain is not None:
         text += (
@@ -402,6 +393,12 @@ def _headline(found: Mapping[str, Found]) -> str:
             f"colourfulness of {of(plain, 'colorfulness'):.1f}."
         )
     return text
+
+
+def _late_gain(result: Found) -> float:
+    """Points of rebalanced AuC that the second half of a training brought."""
+    half = min(result.curve, key=lambda point: abs(point[0] - result.curve[-1][0] / 2))
+    return result.curve[-1][3] - half[3]
 
 
 def _equal_loss(found: Mapping[str, Found]) -> str:

@@ -98,8 +98,6 @@ class Fit:
     """The weights of its best validation."""
     curve: dict[int, float]
     """Validation MSE of ab / 255, the mean of a and b, by epochs."""
-    seconds: float
-    """Wall time of training and validating."""
 
     @property
     def best_epoch(self) -> int:
@@ -274,7 +272,7 @@ def fit(
                 f"{folder} holds a run of other settings; choose another folder of runs"
             )
         curve = {int(epochs): value for epochs, value in found["curve"].items()}
-        return Fit(folder / "best.safetensors", curve, found["seconds"])
+        return Fit(folder / "best.safetensors", curve)
     resume = (folder / "last.safetensors").exists()
     result = train(
         s, [data["train"]], folder, val=[data["val"]], init=init, resume=resume, progress=False
@@ -290,8 +288,7 @@ def fit(
     assert isinstance(net, Regressor)
     factor = (net.scale / PUBLISHED_SCALE) ** 2
     curve = {(i + 1) * s.epoch_photos // epoch: v * factor for i, v in enumerate(losses)}
-    seconds = 60 * max(r["minutes"] for r in records if "minutes" in r)
     with whole_file(record) as temporary:
-        text = json.dumps({"settings": asked, "curve": curve, "seconds": seconds})
+        text = json.dumps({"settings": asked, "curve": curve})
         temporary.write_text(text, encoding="utf-8")
-    return Fit(result.best, curve, seconds)
+    return Fit(result.best, curve)

@@ -24,6 +24,7 @@ from benchmarks.clips import Frame, true_ab
 from benchmarks.video import full_ab
 from studies.compare import unpack
 from studies.flicker_measure import EXPOSURE, METHODS, colored, film, means, measure
+from studies.pace import ROUNDS, kept_paces
 from studies.report import PAGES, Rgb8, save_plot, save_sheet, table, typed, write_page
 from zcolor import Colorizer
 from zcolor.atomic import whole_file
@@ -231,7 +232,7 @@ def _write(
         _intro(study, extractor),
         _table(figures),
         _verdict(figures),
-        _costs(study, colorizers),
+        _costs(study, colorizers, extractor),
         _plot(found, study.out),
         "## The pictures",
         "Time goes down: frames from the first to the last of each clip.",
@@ -298,15 +299,19 @@ def _verdict(figures: dict[str, dict[str, float]]) -> str:
     )
 
 
-def _costs(study: FlickerStudy, colorizers: dict[str, Colorizer]) -> str:
+def _costs(study: FlickerStudy, colorizers: dict[str, Colorizer], extractor: Path) -> str:
+    runs = {model: train_settings(model, study, extractor) for model in TRAINED}
+    paces = kept_paces(study.runs / "paces.json", runs)
     rows = []
     for model in TRAINED:
         parameters = list(colorizers[model].net.parameters())
         learned = sum(p.numel() for p in parameters if p.requires_grad)
-        hours = read_header(study.runs / model / "best.safetensors")["provenance"]["hours"]
         n = sum(p.numel() for p in parameters)
-        rows.append([model, f"{learned / 1e6:.2f} M", f"{n / 1e6:.2f} M", f"{60 * hours:.1f}"])
-    return table(["", "parameters learned", "with the extractor", "minutes of training"], rows)
+        pace = f"{1000 * paces[model].median:.1f} ms"
+        rows.append([model, f"{learned / 1e6:.2f} M", f"{n / 1e6:.2f} M", pace])
+    header = ["", "parameters learned", "with the extractor", "a training step, for each frame"]
+    note = f"Time: the median of {ROUNDS} steps of both in turn, once they had learned."
+    return f"{table(header, rows)}\n\n{note}"
 
 
 def _plot(found: dict[str, list[dict[str, Any]]], out: Path) -> str:

@@ -423,7 +423,8 @@ def _plot_losses(s: InitialisationSettings, results: dict[str, dict[str, Any]]) 
                 **{**look, "label": None if i else look["label"]},
             )
     panel.axhline(math.log(324), color="0.6", linewidth=0.8)
-    panel.set(xlabel="step", ylabel="cross-entropy")
+    # A network without norms may leap to several times what it began with.
+    panel.set(xlabel="step", ylabel="cross-entropy", yscale="log")
     panel.grid(alpha=0.3)
     panel.legend()
     return save_plot(figure, s.pages / "initialisation-losses.png")

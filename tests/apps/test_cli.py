@@ -370,7 +370,9 @@ def test_interrupted_batch_says_what_is_done(album, capsys, monkeypatch):
     assert cli.main(["colorize", str(album)]) == 130
     shown = capsys.readouterr()
     assert shown.out == f"{album / 'x.png'}\n"
-    assert shown.err == "zcolor: 1 coloured, interrupted, 3 not reached\n"
+    assert shown.err == (
+        "zcolor: 1 coloured, interrupted, 3 not reached (the same with --resume goes on)\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from studies import pace
-from studies.pace import measure_paces
+from studies.pace import kept_paces, measure_paces
 from zcolor.training.priors import build_priors, read_priors
 from zcolor.training.settings import TrainSettings
 
@@ -42,3 +42,21 @@ def test_seconds_are_those_of_one_photo(priors, monkeypatch):
     paces = measure_paces({"a": settings("zhang", 1), "b": settings("zhang", 4)}, priors)
     assert [paces[name].median for name in "ab"] == [2.0, 2.0]
     assert (paces["a"].lower, paces["a"].upper) == (1.5, 2.5)
+
+
+def test_clips_count_by_their_frames(monkeypatch):
+    options = ("extractor=resnet10t", "extractor_weights=random", "extractor_size=32", "frames=3")
+    step, n = pace._stepper(settings("video-fusion", 2, options), None)
+    step()
+    assert n == 6
+
+
+def test_paces_are_measured_once(priors, tmp_path, monkeypatch):
+    runs = {"zhang": settings("zhang", 2)}
+    first = kept_paces(tmp_path / "paces.json", runs, priors)
+
+    def again(*_):
+        pytest.fail("measured again")
+
+    monkeypatch.setattr(pace, "measure_paces", again)
+    assert kept_paces(tmp_path / "paces.json", runs, priors) == first

@@ -6,9 +6,12 @@ import io
 import logging
 import os
 import shlex
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 
@@ -36,6 +39,7 @@ from zcolor.apps.commands import (
     Video,
     Zcolor,
 )
+from zcolor.atomic import FULL
 from zcolor.registry import MODELS
 
 # `--debug` may follow the subcommand; one flag for a switch, and no "None" to type.
@@ -74,7 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     logging.getLogger("zcolor").setLevel(logging.DEBUG if call.debug else logging.INFO)
     try:
-        return _run(call.command, ["zcolor", *argv])
+        with _ended_as_by_ctrl_c():
+            return _run(call.command, ["zcolor", *argv])
     except KeyboardInterrupt:
         print(f"zcolor: interrupted{_how_to_go_on(call.command)}", file=sys.stderr)
         return INTERRUPTED
@@ -82,9 +87,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         if call.debug:
             traceback.print_exc()
         text = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, OSError) and error.errno in FULL:
+            text += f"; make room{_how_to_go_on(call.command)}"
         print(f"zcolor: {text}", file=sys.stderr)
         sense = isinstance(error, (ValueError, TypeError, FileNotFoundError, FileExistsError))
         return USAGE if sense else SOME_FAILED
+
+
+@contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """Let a request to end (SIGTERM) clean up and say how to go on, as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():  # no handler can be set there
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _print_any_name() -> None:
@@ -150,6 +170,8 @@ def _how_to_go_on(command: Command) -> str:
         return "; the same command goes on where it stood"
     if isinstance(command, (Video, Stylize, Export)):
         return "; nothing was written"
+    if isinstance(command, Colorize):
+        return "; the same command with --resume goes on"
     if isinstance(command, Train):
         return "; give the same command again, with --resume if it had begun to train"
     return ""

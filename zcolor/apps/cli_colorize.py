@@ -103,7 +103,8 @@ def _tell(report: FolderReport, *, dry_run: bool) -> int:
     counts += [f"{len(report.before)} done before"] if report.before else []
     counts += [f"{len(report.skipped)} skipped"] if report.skipped else []
     counts += [f"{len(report.failed)} failed"] if report.failed else []
-    counts += [f"interrupted, {report.waiting} not reached"] if report.interrupted else []
+    if report.interrupted:
+        counts += [f"interrupted, {report.waiting} not reached (the same with --resume goes on)"]
     print(f"zcolor: {', '.join(counts)}", file=sys.stderr)
     if report.interrupted:
         return INTERRUPTED

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from zcolor.models.base import ColorNet
 from zcolor.registry import pick_device
@@ -97,5 +98,25 @@ def join_crew(device: str) -> Crew:
         if chosen.type == "cuda":
             chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.set_device(chosen)
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        backend = "nccl" if chosen.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=_store_of_this_start(), rank=rank, world_size=size)
     return Crew(rank, size, chosen)
+
+
+def _store_of_this_start() -> Store | None:
+    """Give the processes a place of their own to find each other, after each restart.
+
+    `torchrun` keeps one store for all of them, in which the addresses of the dead remain: those
+    that start next would wait for them (torch 2.13, `DynamicRendezvousHandler.next_rendezvous`).
+    Between machines the number of restarts differs, so that there torch's own way is left as it is;
+    TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 makes it a new store each time.
+    """
+    environment = os.environ
+    one_machine = environment.get("GROUP_WORLD_SIZE") == "1"
+    if not one_machine or environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    address, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
+    restarts = environment["TORCHELASTIC_RESTART_COUNT"]
+    # Documented, and left out of torch's __all__.
+    store = dist.TCPStore(address, port, is_master=False)  # type: ignore[attr-defined]
+    return PrefixStore(f"start-{restarts}", store)

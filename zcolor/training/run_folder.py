@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,11 +76,17 @@ class RunFolder:
         InUseError
             If another process trains into it.
         """
+        new = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
-        with locked(self.path / ".lock", str(self.path)):
-            for left in self.path.rglob(PART_PATTERN):
-                left.unlink(missing_ok=True)
-            yield
+        try:
+            with locked(self.path / ".lock", str(self.path)):
+                for left in self.path.rglob(PART_PATTERN):
+                    left.unlink(missing_ok=True)
+                yield
+        finally:
+            if new:
+                with suppress(OSError):  # a run that never began leaves no folder
+                    self.path.rmdir()
 
     def write_settings(self, settings: TrainSettings) -> None:
         """Write `settings.json`, for people; a resumed run compares with its state instead."""
