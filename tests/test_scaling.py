@@ -75,4 +75,4 @@ def test_a_small_run_writes_its_tables(monkeypatch, tmp_path, capsys):
     assert (tmp_path / "out" / "scaling.md").read_text().strip() == page.strip()
     figures = json.loads((tmp_path / "out" / "scaling.json").read_text())
     assert all(seconds > 0 for c in figures["costs"] for seconds in c["seconds"].values())
-    assert len(figures["plans"]) == 9
+    assert len(figures["plans"]) == 12
