@@ -316,7 +316,7 @@ def _measure_rates(settings: Settings, folder: Path) -> dict[str, dict[int, floa
             for workers in (1, 2):
                 rate = rate_of(workers)
                 kept[workers] = max(rate, kept.get(workers, 0.0))
-                tqdm.write(f"{name}, {workers}: {rate:.1f} a second")
+                tqdm.write(f"{name}, {workers}: {rate:.1f} a second", file=sys.stderr)
     return rates
 
 

@@ -398,7 +398,7 @@ def _headline(found: Mapping[str, Found]) -> str:
 def _late_gain(result: Found) -> float:
     """Points of rebalanced AuC that the second half of a training brought."""
     half = min(result.curve, key=lambda point: abs(point[0] - result.curve[-1][0] / 2))
-    return result.curve[-1][3] - half[3]
+    return float(result.curve[-1][3] - half[3])
 
 
 def _equal_loss(found: Mapping[str, Found]) -> str:
