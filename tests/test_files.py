@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import subprocess
-import sys
 import warnings
 import zlib
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
+from tests.processes import run_alone
 from zcolor.files import ImageReadError, from_pil, image_size, read_image
 from zcolor.icc import srgb_profile
 
@@ -274,10 +273,6 @@ decoded = read_image(sys.argv[1])
 write_image(sys.argv[2], decoded.pixels, metadata=decoded.metadata)
 print((peak() - before) / decoded.pixels.shape[0] / decoded.pixels.shape[1])
 """
-# A process starts with the peak of the one that started it, so that a small one goes between.
-FROM_A_SMALL_PROCESS = (
-    "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]], check=True)"
-)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "turned JPEG", "JPEG with a profile"])
@@ -292,9 +287,7 @@ def test_memory_of_a_large_picture(kind: str, tmp_path: Path) -> None:
             part.replace(b"rXYZ", b"gXYZ") for part in srgb_profile().split(b"gXYZ")
         )
     Image.new("RGB", (4000, 3000), (90, 80, 70)).save(path, **options)
-    command = [sys.executable, "-c", FROM_A_SMALL_PROCESS, MEMORY, path, tmp_path / "out.jpg"]
-    run = subprocess.run(command, check=True, capture_output=True, text=True)
-    bytes_a_pixel = float(run.stdout)
+    bytes_a_pixel = float(run_alone(MEMORY, path, tmp_path / "out.jpg"))
     assert 6 < bytes_a_pixel < 9.5
 
 

@@ -3,8 +3,6 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 import threading
 import warnings
 
@@ -15,6 +13,7 @@ from torch import nn
 
 from fuzz.seeds import pictures as seeds
 from tests.hostile.pictures import LIMIT, cut, nasty
+from tests.processes import run_alone
 from zcolor.apps.folder import color_files
 from zcolor.apps.folder_report import write_summary
 from zcolor.colorizer import Colorizer
@@ -151,11 +150,8 @@ print(peak() - before, worst[1], worst[0])
 def test_memory_and_time_are_bounded(folder, tmp_path):
     """In a process of its own, since peaks are of whole processes."""
     (tmp_path / "first.png").write_bytes(seeds()["png16"])
-    done = subprocess.run(
-        [sys.executable, "-c", _CHILD, folder, tmp_path / "first.png", str(LIMIT)],
-        capture_output=True, text=True, timeout=SECONDS, check=True,
-    )  # fmt: skip
-    megabytes, slowest, name = done.stdout.split()
+    told = run_alone(_CHILD, folder, tmp_path / "first.png", LIMIT, seconds=SECONDS)
+    megabytes, slowest, name = told.split()
     assert float(megabytes) < MEMORY_MB
     assert float(slowest) < 10, name
 
@@ -289,7 +285,5 @@ from zcolor.files import read_image
 read_image(sys.argv[1])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, path], capture_output=True, text=True, check=True
-    )
-    assert int(done.stdout) / 1024 < 150 + 2.5 * 289
+    megabytes = int(run_alone(code, path)) / 1024
+    assert 289 < megabytes < 150 + 2.5 * 289
