@@ -378,7 +378,11 @@ def test_interrupted_batch_says_what_is_done(album, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
-        (KeyboardInterrupt(), 130, "zcolor: interrupted\n"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "zcolor: interrupted; the same command with --resume goes on\n",
+        ),
         (OSError("the disk\nis full"), 1, "zcolor: the disk is full\n"),
         (MemoryError(), 1, "zcolor: MemoryError\n"),
     ],

@@ -192,7 +192,7 @@ def test_the_grid_takes_every_point_and_the_lowest_error(study, monkeypatch):
     def pretend(s, data, folder, *, epoch, init=None):
         asked.append((s.lr, s.options[-1]))
         low = (s.lr, s.options[-1]) == (1e-4, "activation=tanh")
-        return Fit(folder / "best.safetensors", {1: 3.0, 2: 9.0, 3: 1.0 if low else 2.0}, 0.0)
+        return Fit(folder / "best.safetensors", {1: 3.0, 2: 9.0, 3: 1.0 if low else 2.0})
 
     monkeypatch.setattr(faces_search, "fit", pretend)
     found = faces_search.search(study, "mean-chroma", folders)
