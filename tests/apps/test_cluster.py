@@ -24,6 +24,7 @@ from zcolor.apps import cli, cluster, cluster_training
 from zcolor.apps.cluster import color_files_on_ray
 from zcolor.apps.cluster_engine import Pool, pool_for, ray_running, run_tasks
 from zcolor.apps.cluster_training import build_priors_on_ray, pack_photos_on_ray
+from zcolor.apps.export import export_onnx
 from zcolor.apps.folder import color_files
 from zcolor.apps.remote import RemoteFolder
 from zcolor.files import write_image
@@ -166,6 +167,12 @@ def test_what_a_store_refuses_is_told(tmp_path):
         )
 
 
+def test_onnx_is_exported_once_and_not_by_every_worker(tmp_path, capsys):
+    call = ["colorize", str(tmp_path), "--engine", "ray", "--runtime", "onnx"]
+    assert cli.main(call) == 2
+    assert "export it once (zcolor export) and give the .onnx file" in capsys.readouterr().err
+
+
 # ---- on Ray --------------------------------------------------------------------------------
 
 
@@ -248,6 +255,16 @@ def test_the_shipped_network_gives_the_same_files(both, scans, tmp_path):
     here, found, there = both([scans(4)], tmp_path / "out", model="zhang")
     assert there == here
     assert len(found) == 4
+    assert files_of(tmp_path / "out") == found
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray")
+def test_a_network_in_onnxruntime_gives_the_same_files(both, scans, tmp_path, weights):
+    export_onnx(weights, tmp_path / "tiny.onnx")
+    here, found, there = both([scans(3)], tmp_path / "out", model=tmp_path / "tiny.onnx")
+    assert there == here
+    assert len(found) == 3
     assert files_of(tmp_path / "out") == found
 
 

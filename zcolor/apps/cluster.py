@@ -32,8 +32,9 @@ from zcolor.apps.folder import MOST_COMPARED, check_options, report_of, write_sh
 from zcolor.apps.folder_report import FolderReport, PhotoResult
 from zcolor.apps.plan import Job, chains_of, plan_jobs, real_path
 from zcolor.apps.remote import RemoteFolder, local_path
+from zcolor.colorizer import Colorizer
 from zcolor.files import MAX_PIXELS
-from zcolor.registry import MODELS, load_model, pick_device
+from zcolor.registry import MODELS, pick_device
 from zcolor.settings import ColorizeSettings
 
 logger = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ def color_files_on_ray(
     import_ray()
     place, remote = _where(out)
     plan, failed = plan_jobs([Path(source) for source in sources], place, file_format)
-    load_model(model)  # what cannot be read is told before a cluster starts
+    Colorizer(model, device="cpu")  # what cannot be read is told before a cluster starts
     if not plan:
         return report_of(plan, {}, failed)
     numbers = {job: number for number, job in enumerate(plan)}
