@@ -18,6 +18,7 @@ from itertools import pairwise
 import tyro
 
 from zcolor.apps.cli_colorize import run_colorize
+from zcolor.apps.cli_training import check_named, run_pack, run_pretrain, run_priors, run_train
 from zcolor.apps.commands import (
     INTERRUPTED,
     OK,
@@ -147,13 +148,13 @@ def _run(command: Command, argv: Sequence[str]) -> int:
         case Inspect():
             return _inspect(command)
         case Train():
-            return _train(command, argv)
+            return run_train(command, argv)
         case Pretrain():
-            return _pretrain(command, argv)
+            return run_pretrain(command, argv)
         case Pack():
-            return _pack(command, argv)
+            return run_pack(command, argv)
         case Priors():
-            return _priors(command, argv)
+            return run_priors(command, argv)
         case Export():
             return _export(command)
         case Models():
@@ -175,12 +176,6 @@ def _how_to_go_on(command: Command) -> str:
     if isinstance(command, Train):
         return "; give the same command again, with --resume if it had begun to train"
     return ""
-
-
-def _check_named(data: Sequence[str]) -> None:
-    """Refuse an empty list here: the folder of a run is made before its photographs are read."""
-    if not data:
-        raise ValueError("no DATA given; name packs (.h5), folders, images, zip archives or lists")
 
 
 def _video(command: Video) -> int:
@@ -222,7 +217,7 @@ def _serve(command: Serve) -> int:
 def _evaluate(command: Evaluate, argv: Sequence[str]) -> int:
     from zcolor.apps.evaluate import preset_variants, run_evaluation, temperature_variants
 
-    _check_named(command.inputs)
+    check_named(command.inputs)
     chosen = command.settings
     if command.results:
         variants = None
@@ -269,106 +264,6 @@ def _inspect(command: Inspect) -> int:
     )
     print(report.summary())
     print(f"written: {report.page}")
-    return OK
-
-
-def _train(command: Train, argv: Sequence[str]) -> int:
-    from zcolor.training.loop import train
-
-    _check_named(command.data)
-    result = train(
-        command.settings,
-        command.data,
-        command.out,
-        val=command.val,
-        priors=command.priors,
-        init=command.init,
-        resume=command.resume,
-        minutes=command.minutes,
-        command=shlex.join(argv),
-    )
-    if os.environ.get("RANK", "0") == "0":  # one of torchrun's processes speaks for all
-        best = f", best {result.best}" if result.best.exists() else ""
-        print(f"{result.reason}: {result.seen:,} photos seen; state {result.state}{best}")
-        if result.reason != "done":
-            print("the same command with --resume goes on from there")
-    return INTERRUPTED if result.reason == "interrupted" else OK
-
-
-def _pretrain(command: Pretrain, argv: Sequence[str]) -> int:
-    from zcolor.training.pretrain import pretrain
-
-    _check_named(command.data)
-    result = pretrain(
-        command.settings,
-        command.data,
-        command.out,
-        overwrite=command.overwrite,
-        minutes=command.minutes,
-        command=shlex.join(argv),
-    )
-    print(f"{result.reason}: {result.seen:,} photos seen, {result.n_labels} labels; {result.path}")
-    if result.reason == "done":
-        print(f"{result.accuracy:.1%} of {result.n_held_out} photos held out are named right")
-    else:
-        print("the same command goes on from there")
-    return INTERRUPTED if result.reason == "interrupted" else OK
-
-
-def _pack(command: Pack, argv: Sequence[str]) -> int:
-    typed = shlex.join(argv)
-    if command.engine == "ray":
-        from zcolor.apps.cluster_training import pack_photos_on_ray
-
-        report = pack_photos_on_ray(
-            command.sources,
-            command.out,
-            command.settings,
-            address=command.address,
-            overwrite=command.overwrite,
-            command=typed,
-        )
-    else:
-        from zcolor.training.pack import pack_photos
-
-        report = pack_photos(
-            command.sources,
-            command.out,
-            command.settings,
-            overwrite=command.overwrite,
-            command=typed,
-        )
-    print(report.summary())
-    return OK
-
-
-def _priors(command: Priors, argv: Sequence[str]) -> int:
-    from zcolor.training.priors import build_priors, summary
-
-    _check_named(command.data)
-    typed = shlex.join(argv)
-    if command.engine == "ray":
-        from zcolor.apps.cluster_training import build_priors_on_ray
-
-        priors = build_priors_on_ray(
-            command.data,
-            command.out,
-            command.settings,
-            address=command.address,
-            split=command.split,
-            command=typed,
-        )
-    else:
-        priors = build_priors(
-            command.data, command.out, command.settings, split=command.split, command=typed
-        )
-    print(summary(priors))
-    print(f"written: {command.out}")
-    if command.plot is not None:
-        from zcolor.training.prior_plot import plot_priors
-
-        plot_priors(priors, command.plot)
-        print(f"drawn: {command.plot}")
     return OK
 
 
