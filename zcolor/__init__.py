@@ -12,9 +12,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zcolor.colorizer import Colorizer, colorize
+    from zcolor.colorizer import Colorizer
     from zcolor.distribution import ColorDistribution
     from zcolor.mean_color import mean_chroma
+    from zcolor.one_call import colorize
     from zcolor.quantizer import AbGrid
     from zcolor.registry import list_models, load_model
 
@@ -35,7 +36,7 @@ _HOME_OF = {
     "AbGrid": "zcolor.quantizer",
     "ColorDistribution": "zcolor.distribution",
     "Colorizer": "zcolor.colorizer",
-    "colorize": "zcolor.colorizer",
+    "colorize": "zcolor.one_call",
     "list_models": "zcolor.registry",
     "load_model": "zcolor.registry",
     "mean_chroma": "zcolor.mean_color",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from zcolor.colorizer import kept_colorizer
+from zcolor.one_call import kept_colorizer
 from zcolor.photo import ImageLike, read_photo
 from zcolor.registry import pick_device
 from zcolor.settings import DecodeSettings
