@@ -43,6 +43,17 @@ def process(*arguments, **options):
     )
 
 
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_photographs_are_no_urls(engine, tmp_path, monkeypatch, capsys):
+    assert cli.main(["colorize", "s3://bucket/album", "--engine", engine]) == 2
+    assert "looks like a URL, but photographs are read from files" in capsys.readouterr().err
+    (tmp_path / "s3:" / "album").mkdir(parents=True)  # an odd name, and a folder nevertheless
+    Image.new("L", (8, 8)).save(tmp_path / "s3:" / "album" / "a.png")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["colorize", "s3:/album", "--dry-run"]) == 0
+    assert "a-color.png" in capsys.readouterr().out
+
+
 def test_a_name_that_is_no_text_ends_nothing(weights, tmp_path):
     folder = os.fsencode(tmp_path / "in")
     os.mkdir(folder)

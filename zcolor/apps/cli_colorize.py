@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ def run_colorize(command: Colorize, *, version: str) -> int:
     """Run `zcolor colorize`; the exit code."""
     if _PIPE_IN in command.inputs or command.out == PIPE:
         return _colorize_pipe(command)
+    _check_inputs(command)
     report = _color_on_ray(command) if command.engine == "ray" else _color_here(command)
     if command.summary is not None:
         from zcolor.apps.folder_report import write_summary
@@ -34,6 +36,16 @@ def run_colorize(command: Colorize, *, version: str) -> int:
             dry_run=command.dry_run,
         )
     return _tell(report, dry_run=command.dry_run)
+
+
+def _check_inputs(command: Colorize) -> None:
+    """Refuse URLs; as a path, `s3://bucket` has become `s3:/bucket`."""
+    for path in command.inputs:
+        if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)) and not path.exists():
+            raise ValueError(
+                f"{path} looks like a URL, but photographs are read from files; copy them, or "
+                "mount the store under a path that all machines see"
+            )
 
 
 def _color_here(command: Colorize) -> FolderReport:
