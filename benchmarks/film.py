@@ -1,7 +1,8 @@
 """What each effect of old film costs: `python -m benchmarks.film val.h5`.
 
-The network sees validation photographs aged by one effect alone, by all of them, and by all but
-the spectrum; the table gives what is lost against the same photographs as they are.
+The network sees validation photographs aged by one effect alone, by all of them, by all but the
+spectrum, and as one emulsion alone sees colours; the table gives what is lost against the same
+photographs as they are.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from zcolor.training.validate import measured_photo
 
 CLEAN, ALL = "as it is", "all of them"
 """Rows beside those of the single effects."""
+EMULSIONS = ("blue-sensitive", "orthochromatic", "panchromatic")
+"""The first of the shares in `FilmSettings.spectrum`; the last is the eye."""
 _CHANCE = "_chance"
 
 
@@ -61,6 +64,10 @@ def ageings() -> dict[str, FilmSettings | None]:
         row = f"{name.removesuffix(_CHANCE)} alone"
         effect: dict[str, Any] = {name: getattr(usual, name)}
         found[row] = dataclasses.replace(none, **effect)
+    for k, emulsion in enumerate(EMULSIONS):
+        pure: Any = tuple(float(k == other) for other in range(len(usual.spectrum)))
+        for row, others in ((f"{emulsion} film", none), (f"{emulsion} film, all effects", usual)):
+            found[row] = dataclasses.replace(others, spectrum_chance=1.0, spectrum=pure)
     return found
 
 

@@ -8,9 +8,10 @@ from skimage import data
 from torch import nn
 
 from benchmarks import film
-from benchmarks.film import ALL, CLEAN, Settings, ageings
+from benchmarks.film import ALL, CLEAN, EMULSIONS, Settings, ageings
 from zcolor.models.zhang import Zhang
 from zcolor.registry import save_model
+from zcolor.training.film import SPECTRA, degraded
 
 
 @pytest.fixture
@@ -31,6 +32,23 @@ def test_every_effect_has_a_row_in_which_it_is_alone():
     for name, row in alone.items():
         chances = {k: v for k, v in vars(row).items() if k.endswith("_chance") and v}
         assert list(chances) == [f"{name.removesuffix(' alone')}_chance"]
+
+
+@pytest.mark.parametrize(("k", "emulsion"), list(enumerate(EMULSIONS)))
+def test_every_emulsion_has_a_row_without_the_others(k, emulsion):
+    rng = np.random.default_rng(0)
+    colors = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    pure = degraded(colors, 0, settings=ageings()[f"{emulsion} film"])
+    linear = np.where(
+        colors <= 0.04045 * 255, colors / 255 / 12.92, ((colors / 255 + 0.055) / 1.055) ** 2.4
+    )
+    light = linear @ SPECTRA[k]
+    display = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    grey = pure if pure.ndim == 2 else pure[..., 0]
+    assert np.abs(grey / 255 - display).max() < 1.5 / 255
+    everything = ageings()[f"{emulsion} film, all effects"]
+    assert everything.spectrum == ageings()[f"{emulsion} film"].spectrum
+    assert everything.grain_chance == ageings()[ALL].grain_chance > 0
 
 
 def test_the_table_says_what_is_lost(weights, tmp_path, capsys, monkeypatch):

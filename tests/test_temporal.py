@@ -281,6 +281,30 @@ def test_reset_and_another_size_begin_a_scene():
     assert smoother.n_scenes == 3
 
 
+@pytest.mark.parametrize("smooth", [0, 0.9])
+def test_scenes_can_be_asked_for_before_there_are_colours(smooth):
+    generator = torch.Generator().manual_seed(1)
+    first, second = torch.rand(2, 1, 1, 48, 48, generator=generator) * 100
+    lightnesses = [first, first, second, second]
+    abs_ = torch.rand(4, 1, 2, 12, 12, generator=generator)
+    unasked, asked = TemporalSmoother(smooth), TemporalSmoother(smooth)
+    expected = [unasked(lightness, ab) for lightness, ab in zip(lightnesses, abs_, strict=True)]
+    begins, found = [], []
+    for lightness, ab in zip(lightnesses, abs_, strict=True):
+        begins.append(asked.begins_scene(lightness))
+        found.append(asked(lightness, ab))
+    assert begins == [True, False, True, False]
+    assert asked.n_scenes == 2
+    assert unasked.n_scenes == (0 if smooth == 0 else 2)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=0, rtol=0)
+
+
+def test_one_frame_at_a_time_is_looked_at():
+    with pytest.raises(ValueError, match="one frame at a time"):
+        TemporalSmoother().begins_scene(torch.zeros(2, 1, 32, 32))
+
+
 @pytest.mark.parametrize("smooth", [-0.1, 1.1, float("nan")])
 def test_smooth_has_a_range(smooth):
     with pytest.raises(ValueError, match=r"smooth must lie in \[0, 1\]"):

@@ -149,7 +149,8 @@ class TemporalSmoother:
     Attributes
     ----------
     n_scenes : int
-        Scenes begun so far; 0 before the first frame, and always with a `smooth` of 0.
+        Scenes begun so far; 0 before the first frame, and with a `smooth` of 0 as long as
+        `begins_scene` is not asked.
 
     Raises
     ------
@@ -173,11 +174,46 @@ class TemporalSmoother:
             )
         self.smooth = float(smooth)
         self.n_scenes = 0
-        self._before: tuple[Floats, Floats] | None = None
+        self._lightness: Floats | None = None
+        self._colors: Floats | None = None
+        # Of the frame that was looked at last: where its pixels were before and how sure that is;
+        # None where it begins a scene.
+        self._motion: tuple[Floats, Floats] | None = None
+        self._looked = False
 
     def reset(self) -> None:
         """Forget the frames so far: the next one begins a new scene."""
-        self._before = None
+        self._lightness = self._colors = self._motion = None
+        self._looked = False
+
+    def begins_scene(self, lightness: Tensor) -> bool:
+        """Look at the next frame, before it has colours: whether it begins a new scene.
+
+        Once for a frame, and then its colours are smoothed; who does not ask need not.
+
+        Parameters
+        ----------
+        lightness
+            (1, 1, h, w) L in [0, 100] of the frame. Another size than before begins a new scene.
+
+        Raises
+        ------
+        ValueError
+            For another shape.
+        """
+        if lightness.ndim != 4 or lightness.shape[:2] != (1, 1):
+            raise ValueError(
+                f"one frame at a time, lightness (1, 1, h, w); got {tuple(lightness.shape)}"
+            )
+        before = self._lightness
+        now = np.ascontiguousarray(lightness[0, 0].float().cpu().numpy())
+        self._lightness, self._motion, self._looked = now, None, True
+        if before is not None and before.shape == now.shape:
+            place, confidence = follow_motion(now, before)
+            if confidence.mean() >= MIN_CONFIDENCE:
+                self._motion = place, confidence
+        self.n_scenes += self._motion is None
+        return self._motion is None
 
     def __call__(self, lightness: Tensor, ab: Tensor) -> Tensor:
         """Smooth the colour of the next frame.
@@ -212,22 +248,13 @@ class TemporalSmoother:
         small = F.interpolate(lightness, ab.shape[2:], mode="area").to(ab)
         new_ab = guide_ab(small, ab).upsample(lightness.to(ab), lightness.shape[2])
         new = np.ascontiguousarray(new_ab[0].permute(1, 2, 0).float().cpu().numpy())
-        now = np.ascontiguousarray(lightness[0, 0].float().cpu().numpy())
-        mixed = self._mix(now, new)
-        if mixed is None:
-            self.n_scenes += 1
-            self._before = (now, new)
+        if not self._looked:
+            self.begins_scene(lightness)
+        self._looked = False
+        if self._motion is None or self._colors is None:
+            self._colors = new
             return ab
-        self._before = (now, mixed)
-        return torch.from_numpy(mixed).permute(2, 0, 1)[None].to(ab)
-
-    def _mix(self, now: Floats, new: Floats) -> Floats | None:
-        """Average new colours (h, w, 2) with the earlier ones; None where a scene begins."""
-        if self._before is None or self._before[0].shape != now.shape:
-            return None
-        before, earlier = self._before
-        place, confidence = follow_motion(now, before)
-        if confidence.mean() < MIN_CONFIDENCE:
-            return None
+        place, confidence = self._motion
         weight = self.smooth * confidence[..., None]
-        return new + weight * (_warped(earlier, place) - new)
+        self._colors = new + weight * (_warped(self._colors, place) - new)
+        return torch.from_numpy(self._colors).permute(2, 0, 1)[None].to(ab)

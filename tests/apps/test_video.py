@@ -8,10 +8,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from av.sidedata.sidedata import Type
 from av.video.reformatter import Interpolation
 from PIL import Image
 from skimage import data
+from torch import nn
 
 from tests.clips import Layer, scene, write_film
 from zcolor.apps import video
@@ -19,6 +21,8 @@ from zcolor.apps.video import color_video
 from zcolor.colorizer import Colorizer
 from zcolor.icc import srgb_profile
 from zcolor.lab8 import rgb8_to_lab
+from zcolor.models.video_fusion import VideoFusion, VideoFusionOptions
+from zcolor.registry import save_model
 from zcolor.settings import ColorizeSettings
 from zcolor.temporal import TemporalSmoother
 
@@ -276,6 +280,39 @@ def test_no_ghosts_after_a_cut(color, pictures, tmp_path):
         for ours, theirs in zip(made[:n_equal], expected[:n_equal]):
             assert np.array_equal(ours, theirs)
     assert not np.array_equal(made[3], frames_of(report.path)[3].to_ndarray())
+
+
+@pytest.mark.parametrize("average", ["none", "flip"])
+def test_a_family_of_films_remembers_a_scene_and_no_other(color, pictures, tmp_path, average):
+    torch.manual_seed(0)
+    options = VideoFusionOptions(
+        frames=3, memory=6, extractor="test_resnet", extractor_weights="random",
+        extractor_classes=5, extractor_size=32,
+    )  # fmt: skip
+    net = VideoFusion(working_size=64, options=options)
+    nn.init.normal_(net.decoder[-3].weight, std=0.3)  # colours that differ by more than rounding
+    save_model(tmp_path / "net.safetensors", net, {})
+    how = {
+        "model": tmp_path / "net.safetensors", "smooth": 0, "crf": 0,
+        "settings": ColorizeSettings(average=average),
+    }  # fmt: skip
+
+    def film(name, frames):
+        written = write_film(tmp_path / name, frames, codec="ffv1", pixel_format="gray",
+                             options=(), sound=None)  # fmt: skip
+        report = color(written, tmp_path / f"color-{name}", **how)
+        return report.n_scenes, [f.to_ndarray() for f in frames_of(report.path)]
+
+    other = [Layer(np.ascontiguousarray(data.astronaut()[:, ::-1]), scale=(0.2, 0.25))]
+    second = [frame.grey for frame in scene(other, 4, SIZE)]
+    n_scenes, both = film("both.mkv", [*pictures[:4], *second])
+    assert n_scenes == 2
+    _, alone = film("alone.mkv", second)
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(both[4:], alone, strict=True))
+    _, (single,) = film("single.mkv", second[3:])
+    assert not np.array_equal(alone[3], single)
+    _, (first,) = film("first.mkv", second[:1])
+    assert np.array_equal(alone[0], first)
 
 
 # ---- names ---------------------------------------------------------------------------------

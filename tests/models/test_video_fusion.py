@@ -124,6 +124,52 @@ def test_photographs_are_clips_of_one_frame(net):
     assert not torch.allclose(answer(net, photos[:, 0]), answer(net, photos.flip(0)))
 
 
+def filmed(net, frames, *, cuts=(0,), looks=(lambda frame: frame,)):
+    """What a network in a film answers to the looks at every frame: a list for each look."""
+    film, found = net.filming(), [[] for _ in looks]
+    for t, frame in enumerate(frames):
+        film.begin_frame(new_scene=t in cuts)
+        for answers, look in zip(found, looks, strict=True):
+            answers.append(answer(film, look(frame)[None]))
+    return [torch.cat(answers) for answers in found]
+
+
+def test_in_a_film_the_frames_are_those_of_a_clip(net):
+    clip = some_clips(1, 5)
+    whole = answer(net, clip)
+    (found,) = filmed(net, clip[0])
+    assert torch.allclose(found, whole, atol=1e-5)
+    assert not torch.allclose(found, answer(net, clip[0]), atol=1e-4)  # five photographs
+    assert torch.allclose(answer(net, clip), whole, atol=1e-6)  # the network itself forgot nothing
+
+
+def test_a_new_scene_begins_with_an_empty_memory(net):
+    clip = some_clips(1, 5)
+    (found,) = filmed(net, clip[0], cuts=(0, 2))
+    scenes = [answer(net, clip[:, :2]), answer(net, clip[:, 2:])]
+    assert torch.allclose(found, torch.cat(scenes), atol=1e-5)
+
+
+def test_every_look_at_a_frame_has_a_memory_of_its_own(net):
+    clip = some_clips(1, 4)
+    straight, small = filmed(
+        net, clip[0], looks=(lambda frame: frame, lambda frame: frame.flip(-1)[..., ::2, ::2])
+    )
+    assert torch.allclose(straight, answer(net, clip), atol=1e-5)
+    assert torch.allclose(small, answer(net, clip.flip(-1)[..., ::2, ::2]), atol=1e-5)
+
+
+def test_two_films_do_not_know_each_other(net):
+    clip = some_clips(1, 3)
+    one, other = net.filming(), net.filming()
+    for frame in clip[0]:
+        one.begin_frame(new_scene=False)
+        last = answer(one, frame[None])
+    other.begin_frame(new_scene=False)
+    assert torch.allclose(answer(other, clip[0, :1]), answer(net, clip[0, :1]), atol=1e-5)
+    assert torch.allclose(last, answer(net, clip)[2:], atol=1e-5)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (9, 31)])
 def test_any_size_and_any_number_of_frames_come_back(net, size):
     for t in (1, 2, 5):

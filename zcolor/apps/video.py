@@ -40,7 +40,7 @@ class VideoReport:
     n_frames: int
     """Frames coloured."""
     n_scenes: int
-    """Scenes that were found; 0 where nothing was smoothed."""
+    """Scenes that were found; 0 where none were looked for: without smoothing and memory."""
     left_out: tuple[str, ...] = ()
     """Tracks of the original that the result has not: data, attachments, covers, other pictures."""
 
@@ -108,6 +108,7 @@ def color_video(
     smoother = TemporalSmoother(smooth)
     upright = look(source)
     colorizer = Colorizer(model, device=device)
+    colorizer.net = colorizer.net.filming()
     target.parent.mkdir(parents=True, exist_ok=True)
     with (
         opened(source) as given,
@@ -154,9 +155,12 @@ class _Painter:
         )
         photo = read_photo(self.upright(np.asarray(given.to_ndarray(), np.uint8)))
         settings, net = self.settings, self.colorizer.net
-        ab = self.colorizer.predict_ab(photo, settings)
         with torch.inference_mode():
-            lightness = photo.lightness(int(settings.size or net.working_size), ab.device)
+            size = int(settings.size or net.working_size)
+            lightness = photo.lightness(size, self.colorizer.device)
+            if net.clip_length > 1:  # it remembers the frames of a scene
+                net.begin_frame(new_scene=self.smoother.begins_scene(lightness))
+            ab = self.colorizer.predict_ab(photo, settings)
             rgb = photo.render(
                 self.smoother(lightness, ab),
                 upsample=settings.upsample,

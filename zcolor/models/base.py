@@ -183,6 +183,27 @@ class ColorNet(nn.Module, ABC):
             "classifies, such as 'zhang'"
         )
 
+    def filming(self) -> Self:
+        """Return this network for the frames of one film, which it is given one after the other.
+
+        Families of films (`clip_length` above 1) remember there what the frames before have shown;
+        they share their layers with this one and change nothing in it. To all others a frame is a
+        photograph, and they return themselves.
+        """
+        return self
+
+    def begin_frame(self, *, new_scene: bool) -> None:
+        """Go on to the next frame of the film that `filming` began.
+
+        A frame may be looked at several times (at two sizes, mirrored), in every frame in the same
+        order.
+
+        Parameters
+        ----------
+        new_scene
+            Forget what the frames before have shown.
+        """
+
     def begin(self) -> None:
         """Fetch what a new network starts its training with, such as pretrained weights.
 

@@ -12,7 +12,9 @@ Hochreiter, Schmidhuber, "Long Short-Term Memory", Neural Computation 9 (8), 199
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +71,10 @@ class VideoFusion(Regressor):
 
     options_type = VideoFusionOptions
     options: VideoFusionOptions
+    # What the LSTM carries on from the frame before, for each look at it; None where every call
+    # begins anew.
+    _carried: list[tuple[Tensor, Tensor]] | None = None
+    _look = 0
 
     def __init__(self, *, working_size: int = 128, options: Options | None = None) -> None:
         super().__init__(working_size=working_size, options=options)
@@ -100,6 +106,18 @@ class VideoFusion(Regressor):
         """
         self.extractor.load(self.options.extractor_weights)
 
+    def filming(self) -> Self:
+        """Return this network for the frames of one film; its memory goes on from call to call."""
+        other = copy.copy(self)
+        other._carried, other._look = [], 0
+        return other
+
+    def begin_frame(self, *, new_scene: bool) -> None:
+        """Go on to the next frame of a film; a new scene begins with an empty memory."""
+        self._look = 0
+        if new_scene and self._carried is not None:
+            self._carried = []
+
     def forward(self, lightness: Tensor) -> Tensor:
         """Answer with ab / scale at the size of the input.
 
@@ -127,8 +145,20 @@ class VideoFusion(Regressor):
         frames = lightness.flatten(0, -4)  # (n * t, 1, h, w)
         h, w = frames.shape[-2:]
         features = self.encoder(scaled_and_padded(frames, PLAIN_STRIDE))
-        memory, _ = self.lstm(features.mean(dim=(2, 3)).unflatten(0, (-1, length)))
+        memory = self._remember(features.mean(dim=(2, 3)).unflatten(0, (-1, length)))
         scene = torch.cat((self.extractor(frames), memory.flatten(0, 1)), dim=1)
         plane = scene[:, :, None, None].expand(-1, -1, *features.shape[-2:])
         ab: Tensor = self.decoder(self.fuse(torch.cat((features, plane), dim=1)))
         return ab[:, :, :h, :w]
+
+    def _remember(self, seen: Tensor) -> Tensor:
+        """Give the LSTM's answer (n, t, memory) to what frames (n, t, c) show."""
+        before = None
+        if self._carried is not None and self._look < len(self._carried):
+            before = self._carried[self._look]
+        memory, after = self.lstm(seen, before)
+        if self._carried is not None:
+            self._carried[self._look : self._look + 1] = [after]
+            self._look += 1
+        answer: Tensor = memory
+        return answer
