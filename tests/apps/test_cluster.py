@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 import pytest
 import skimage.data
+from fsspec.implementations.local import LocalFileSystem
 from PIL import Image
 
 from zcolor.apps import cli, cluster, cluster_training
@@ -165,6 +166,23 @@ def test_what_a_store_refuses_is_told(tmp_path):
         remote.write(
             remote.path / "a.png", np.zeros((2, 2, 3), np.uint8), metadata=Metadata(), quality=95
         )
+
+
+def test_a_store_that_fails_on_the_way_keeps_no_part(tmp_path, monkeypatch):
+    seen = []
+
+    def fail(_self, temporary, _place):
+        seen.append(Path(temporary).exists())
+        raise OSError("the line is dead")
+
+    monkeypatch.setattr(LocalFileSystem, "mv", fail)
+    remote = RemoteFolder(f"simplecache::file://{tmp_path}/color")
+    with pytest.raises(OSError, match=r"a\.png cannot be written .*the line is dead"):
+        remote.write(
+            remote.path / "a.png", np.zeros((2, 2, 3), np.uint8), metadata=Metadata(), quality=95
+        )
+    assert seen == [True]
+    assert list((tmp_path / "color").iterdir()) == []
 
 
 def test_onnx_is_exported_once_and_not_by_every_worker(tmp_path, capsys):

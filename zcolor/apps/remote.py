@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -121,8 +122,13 @@ class RemoteFolder:
                 fs.pipe_file(place, data)
                 return
             fs.makedirs(folder, exist_ok=True)
-            fs.pipe_file(temporary, data)
-            fs.mv(temporary, place)
+            try:
+                fs.pipe_file(temporary, data)
+                fs.mv(temporary, place)
+            except BaseException:
+                with suppress(Exception):  # it may never have come to be
+                    fs.rm_file(temporary)
+                raise
         except Exception as error:  # every store has errors of its own
             raise OSError(f"{url} cannot be written ({type(error).__name__}: {error})") from error
 
