@@ -285,7 +285,7 @@ def _write(study: CompareStudy, found: Mapping[str, Found], accuracy: str) -> No
         _headline(found),
         "## Learning curves",
         _plot(found, study.out),
-        _equal_loss(found),
+        _equal_loss(study, found),
         "## The pictures",
         _sheet(study, found),
     ]
@@ -401,8 +401,8 @@ def _late_gain(result: Found) -> float:
     return float(result.curve[-1][3] - half[3])
 
 
-def _equal_loss(found: Mapping[str, Found]) -> str:
-    """Time and photos of `fusion` to the loss that the autoencoder like it ends with."""
+def _equal_loss(study: CompareStudy, found: Mapping[str, Found]) -> str:
+    """Time and epochs of `fusion` to the loss that the autoencoder like it reaches too."""
     fusion, alone = found.get("fusion"), found.get("autoencoder, plain")
     if fusion is None or alone is None:
         return ""
@@ -410,11 +410,12 @@ def _equal_loss(found: Mapping[str, Found]) -> str:
     rows = []
     for name, result in (("fusion", fusion), ("autoencoder, plain", alone)):
         seen, minutes = reached(result.curve, goal)
-        rows.append([name, f"{seen:,}", f"{minutes:.1f}", f"{min(p[2] for p in result.curve):.5f}"])
-    header = ["", "photos seen", "minutes", "its own best"]
+        epochs, best = seen / study.n_photos, min(point[2] for point in result.curve)
+        rows.append([name, f"{seen:,}", f"{epochs:.2f}", f"{minutes:.1f}", f"{best:.5f}"])
+    header = ["", "photos seen", "epochs", "minutes", "its own best"]
     return (
-        "What the extractor's answer is worth: photos and time until the validation loss (MSE of "
-        f"ab / 128) is {goal:.5f}, the better of what both reach.\n\n{table(header, rows)}"
+        "What the extractor's answer is worth: photos, epochs and time until the validation loss "
+        f"(MSE of ab / 128) is {goal:.5f}, the lowest that both reach.\n\n{table(header, rows)}"
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -101,3 +102,15 @@ def test_when_a_loss_was_reached():
     assert reached(curve, 0.6) == (100, 1.0)
     assert reached(curve, 0.3) == (250, pytest.approx(2.5))
     assert math.isnan(reached(curve, 0.1)[1])
+
+
+def test_equal_loss_is_told_in_photos_epochs_and_minutes(study):
+    curves = {
+        "fusion": [(10, 1.0, 0.2, 60.0), (20, 2.0, 0.1, 61.0)],
+        "autoencoder, plain": [(10, 0.5, 0.3, 60.0), (20, 1.0, 0.15, 60.0)],
+    }
+    found = {name: SimpleNamespace(curve=curve) for name, curve in curves.items()}
+    text = compare._equal_loss(study, found)
+    assert "is 0.15000" in text
+    assert "| fusion | 15 | 1.50 | 1.5 | 0.10000 |" in text
+    assert "| autoencoder, plain | 20 | 2.00 | 1.0 | 0.15000 |" in text
