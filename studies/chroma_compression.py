@@ -27,7 +27,18 @@ from studies.chroma_measure import (
     restored,
     summarise,
 )
-from studies.report import PAGES, save_plot, save_sheet, table, typed, write_page
+from studies.report import (
+    PAGES,
+    SAMPLES,
+    SHOWN,
+    Rgb8,
+    has_colors,
+    save_plot,
+    save_sheet,
+    table,
+    typed,
+    write_page,
+)
 from zcolor.bootstrap import REPLICATES, Figure
 from zcolor.metrics_image import MAX_PSNR
 from zcolor.training.dataset import Photos, open_photos
@@ -129,18 +140,29 @@ def _plot(figures: Mapping[Key, Figure], path: Path) -> str:
 
 
 def _sheet(study: ChromaStudy, photos: Photos, measured: Measured, path: Path) -> str:
-    """Draw the truth and what is left of it, for photos from the median to the worst."""
+    """Draw the truth and what is left of it.
+
+    The page gets photos that it may show; the folder of runs measured ones, from the median to the
+    worst.
+    """
     place = SHRUNK.index(_NETWORK)
     error = list(MEASURES).index("rmse")
     order = sorted(measured, key=lambda photo: measured[photo][place][error])
     ranks = sorted({round(rank * (len(order) - 1)) for rank in _RANKS})
     levels = [(way, percent) for percent in _SHOWN for way in WAYS[:3]]
-    rows = []
-    for rank in ranks:
-        truth = read(photos, int(order[rank]), short_side=study.short_side)
-        rows.append([truth, *(restored(truth, percent, way) for way, percent in levels)])
     captions = ["truth", *(f"{way} {percent} %" for way, percent in levels)]
-    return save_sheet(captions, rows, path)
+
+    def draw(truths: Sequence[Rgb8], path: Path) -> str:
+        rows = [
+            [truth, *(restored(truth, percent, way) for way, percent in levels)] for truth in truths
+        ]
+        return save_sheet(captions, rows, path)
+
+    worst = [read(photos, int(order[rank]), short_side=study.short_side) for rank in ranks]
+    draw(worst, study.runs / "sheet.jpg")
+    samples = open_photos([SAMPLES], "all")
+    colored = [read(samples, i, short_side=study.short_side) for i in range(len(samples))]
+    return draw([rgb for rgb in colored if has_colors(rgb)][: len(_RANKS)], path)
 
 
 def _findings(figures: Mapping[Key, Figure]) -> str:
@@ -196,8 +218,8 @@ def run(study: ChromaStudy, *, command: Sequence[str], progress: bool = True) ->
         f"({REPLICATES} bootstrap replicates, seed {study.seed}). PSNR ends at {MAX_PSNR:.0f} dB."
     )
     ranks = (
-        f"Photos at {', '.join(f'{rank:.0%}' for rank in _RANKS)} of all in the order of their "
-        f"RMSE of ab at {_NETWORK} % (`{WAYS[0]}`); the last is the worst."
+        f"{SHOWN[:-1]}: those at {', '.join(f'{rank:.0%}' for rank in _RANKS)} of all in the order "
+        f"of their RMSE of ab at {_NETWORK} % (`{WAYS[0]}`), the last of them the worst."
     )
     numbers = (
         f"For a photo of {_LOOK} x {_LOOK} pixels. The last layer of `vgg16` has 4097 weights for "

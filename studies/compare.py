@@ -22,7 +22,17 @@ import tyro
 from tqdm import tqdm
 
 from studies.pace import ROUNDS, Pace, kept_paces
-from studies.report import PAGES, Rgb8, save_plot, save_sheet, table, typed, write_page
+from studies.report import (
+    PAGES,
+    SHOWN,
+    Rgb8,
+    save_plot,
+    save_sheet,
+    shown_photos,
+    table,
+    typed,
+    write_page,
+)
 from zcolor import Colorizer
 from zcolor.apps.evaluate import run_evaluation
 from zcolor.checkpoint import read_header
@@ -39,7 +49,7 @@ from zcolor.training.validate import measured_photo
 
 matplotlib.use("Agg")
 
-_SHEET_PHOTOS = 8
+_SHEET_PHOTOS = 10
 _VALIDATIONS = 8  # of each run, for the learning curves
 _EXTRACTOR = "extractor.safetensors"
 _PACES = "paces.json"
@@ -287,6 +297,7 @@ def _write(study: CompareStudy, found: Mapping[str, Found], accuracy: str) -> No
         _plot(found, study.out),
         _equal_loss(study, found),
         "## The pictures",
+        SHOWN,
         _sheet(study, found),
     ]
     write_page(
@@ -438,16 +449,20 @@ def _plot(found: Mapping[str, Found], out: Path) -> str:
 
 
 def _sheet(study: CompareStudy, found: Mapping[str, Found]) -> str:
+    """Draw what the page may show, and for the folder of runs some of the measured photos."""
     photos = open_photos([study.runs / "val"])
     step = max(1, len(photos) // _SHEET_PHOTOS)
-    originals = [measured_photo(photos.read(i)) for i in range(0, len(photos), step)]
-    originals = originals[:_SHEET_PHOTOS]
+    measured = [measured_photo(photos.read(i)) for i in range(0, len(photos), step)]
+    shown = shown_photos(_SHEET_PHOTOS)
+    originals = [*shown, *measured[:_SHEET_PHOTOS]]
     columns: list[list[Rgb8]] = []
     for result in found.values():
         colorizer = Colorizer(result.weights, device=study.device)
         columns.append([np.asarray(colorizer(rgb), dtype=np.uint8) for rgb in originals])
     rows = [[*row, original] for *row, original in zip(*columns, originals, strict=True)]
-    return save_sheet([*found, "truth"], rows, study.out / "compare.jpg", side=112)
+    names = [*found, "truth"]
+    save_sheet(names, rows[len(shown) :], study.runs / "sheet.jpg", side=112)
+    return save_sheet(names, rows[: len(shown)], study.out / "compare.jpg", side=112)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,14 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from studies.faces_measure import constant, error_table, picture_sheet, predictor
+from studies.faces_measure import (
+    constant,
+    error_table,
+    picture_sheet,
+    predictor,
+    public_faces,
+    some_test_photos,
+)
 from studies.faces_runs import SUBJECTS, FacesStudy, Fit, unpack
 from studies.faces_search import Search, search, transfer
 from studies.report import save_plot, table, typed, write_page
@@ -150,6 +157,9 @@ def run(study: FacesStudy, *, command: Sequence[str], progress: bool = True) -> 
         name: ", ".join(str(len(open_photos([folder]))) for folder in data.values())
         for name, data in (("faces", faces), ("ncd", ncd))
     }
+    face_painters = {model: on_faces[model] for model in searches}
+    picture_sheet(study.runs / "faces-sheet.jpg", face_painters, some_test_photos(faces))
+    picture_sheet(study.runs / "ncd-sheet.jpg", shown, some_test_photos(ncd))
     parts = [
         *_introduction(study, sizes),
         "## The grid",
@@ -166,7 +176,12 @@ def run(study: FacesStudy, *, command: Sequence[str], progress: bool = True) -> 
             "measured here; how their photos were split is not known."
         ),
         error_table("faces", on_faces, faces),
-        picture_sheet(study.out / "faces-sheet.jpg", {m: on_faces[m] for m in searches}, faces),
+        (
+            "Two portraits in the public domain (NASA, U.S. Navy), taken and cut otherwise than "
+            "those of the set, whose terms do not allow to show it here. Sheets of test photos of "
+            "both sets lie in the folder of the run."
+        ),
+        picture_sheet(study.out / "faces-sheet.jpg", face_painters, public_faces()),
         "## Transfer to fruit and vegetables",
         (
             f"{study.transfer_epochs} epochs at a learning rate of {study.transfer_rate:g}, "
@@ -174,7 +189,6 @@ def run(study: FacesStudy, *, command: Sequence[str], progress: bool = True) -> 
             "are those of the best validation."
         ),
         error_table("ncd", on_fruit, ncd),
-        picture_sheet(study.out / "faces-ncd-sheet.jpg", shown, ncd),
         table(
             ["run", "epoch of the weights", "validation MSE"],
             [

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from studies.faces_runs import PUBLISHED_SCALE
-from studies.report import Rgb8, save_sheet, table
+from studies.report import SAMPLES, Rgb8, save_sheet, table
 from zcolor.colorizer import Colorizer
 from zcolor.metrics import mse_ab
 from zcolor.metrics_image import psnr_ab, ssim_ab
@@ -104,12 +106,25 @@ def error_table(set_name: str, methods: Mapping[str, Predict], data: Mapping[str
     return table(["", *_MEASURES], [*rows, *_PUBLISHED[set_name]])
 
 
-def picture_sheet(path: Path, methods: Mapping[str, Predict], data: Mapping[str, Path]) -> str:
-    """Draw grey | each method | truth for some test photos."""
+def some_test_photos(data: Mapping[str, Path]) -> list[Rgb8]:
+    """Read some test photos, evenly spread."""
     photos = open_photos([data["test"]])
+    n = min(_SHEET_PHOTOS, len(photos))
+    return [photos.read(int(i)) for i in np.linspace(0, len(photos) - 1, n).astype(int)]
+
+
+def public_faces() -> list[Rgb8]:
+    """Cut two portraits in the public domain to the face: Collins (NASA), Hopper (U.S. Navy)."""
+    hopper = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+    boxes = {SAMPLES / "astronaut.jpg": (165, 60, 295, 190), hopper: (160, 130, 365, 335)}
+    faces = [Image.open(path).convert("RGB").crop(box) for path, box in boxes.items()]
+    return [np.asarray(face, dtype=np.uint8) for face in faces]
+
+
+def picture_sheet(path: Path, methods: Mapping[str, Predict], photos: Sequence[Rgb8]) -> str:
+    """Draw grey | each method | truth for photos."""
     rows = []
-    for index in np.linspace(0, len(photos) - 1, min(_SHEET_PHOTOS, len(photos))).astype(int):
-        rgb = photos.read(int(index))
+    for rgb in photos:
         photo = read_photo(rgb)
         grey = _picture(photo, torch.zeros(1, 2, 1, 1))
         colored = [_picture(photo, predict(photo).cpu()) for predict in methods.values()]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,24 @@ from benchmarks.video import full_ab
 from studies.compare import unpack
 from studies.flicker_measure import EXPOSURE, METHODS, colored, film, means, measure
 from studies.pace import ROUNDS, kept_paces
-from studies.report import PAGES, Rgb8, save_plot, save_sheet, table, typed, write_page
+from studies.report import (
+    PAGES,
+    SHOWN,
+    Rgb8,
+    save_plot,
+    save_sheet,
+    shown_photos,
+    table,
+    typed,
+    write_page,
+)
 from zcolor import Colorizer
 from zcolor.atomic import whole_file
 from zcolor.checkpoint import read_header
 from zcolor.photo import read_photo
 from zcolor.settings import Device
 from zcolor.temporal import SMOOTH
-from zcolor.training.dataset import Photos, open_photos
+from zcolor.training.dataset import open_photos
 from zcolor.training.loop import train
 from zcolor.training.pretrain import pretrain
 from zcolor.training.pretrain_settings import PretrainSettings
@@ -201,7 +212,7 @@ def measure_all(
         found = json.loads(kept.read_text(encoding="utf-8"))
     photos = open_photos([study.runs / "val"])
     for i in tqdm(range(len(found["truth"]), study.n_clips), unit="clip", desc="measure"):
-        frames = _filmed(photos, study, i)
+        frames = _filmed(photos.read(i), study, i)
         for name, method in METHODS.items():
             colors = colored(colorizers[method.model], method, frames)
             shown = [full_ab(f.grey, ab)[0] for f, (_, ab) in zip(frames, colors, strict=True)]
@@ -213,9 +224,9 @@ def measure_all(
     return found
 
 
-def _filmed(photos: Photos, study: FlickerStudy, i: int) -> list[Frame]:
+def _filmed(rgb: Rgb8, study: FlickerStudy, i: int) -> list[Frame]:
     seed = (study.seed, i)
-    return film(photos.read(i), study.clip_frames, study.frame_side, grain=study.grain, seed=seed)
+    return film(rgb, study.clip_frames, study.frame_side, grain=study.grain, seed=seed)
 
 
 # ---- the page --------------------------------------------------------------------------------
@@ -235,7 +246,7 @@ def _write(
         _costs(study, colorizers, extractor),
         _plot(found, study.out),
         "## The pictures",
-        "Time goes down: frames from the first to the last of each clip.",
+        f"Time goes down: frames from the first to the last of each clip. {SHOWN}",
         _sheet(study, colorizers),
     ]
     write_page(
@@ -339,20 +350,26 @@ def _plot(found: dict[str, list[dict[str, Any]]], out: Path) -> str:
 
 
 def _sheet(study: FlickerStudy, colorizers: dict[str, Colorizer]) -> str:
-    photos = open_photos([study.runs / "val"])
+    """Draw films over what the page may show, and for the folder of runs over measured photos."""
     names = [name for name, method in METHODS.items() if not method.smooth]
-    chosen = np.linspace(0, study.clip_frames - 1, _SHEET_FRAMES).round().astype(int)
-    rows: list[list[Rgb8]] = []
-    for i in range(min(_SHEET_CLIPS, study.n_clips)):
-        frames = _filmed(photos, study, i)
-        colors = [colored(colorizers[METHODS[n].model], METHODS[n], frames) for n in names]
-        for k in chosen:
-            photo = read_photo(frames[k].grey)
-            shown = [np.asarray(photo.with_ab(color[k][1]), dtype=np.uint8) for color in colors]
-            grey = np.repeat(frames[k].grey[..., None], 3, axis=2)
-            rows.append([grey, *shown, frames[k].truth])
     captions = ["grey", *(name.replace("video-fusion,", "video:") for name in names), "truth"]
-    return save_sheet(captions, rows, study.out / "flicker.jpg", side=112)
+
+    def draw(photos: Sequence[Rgb8], path: Path) -> str:
+        rows: list[list[Rgb8]] = []
+        for i, rgb in enumerate(photos):
+            frames = _filmed(rgb, study, i)
+            colors = [colored(colorizers[METHODS[n].model], METHODS[n], frames) for n in names]
+            for k in np.linspace(0, study.clip_frames - 1, _SHEET_FRAMES).round().astype(int):
+                photo = read_photo(frames[k].grey)
+                shown = [np.asarray(photo.with_ab(color[k][1]), dtype=np.uint8) for color in colors]
+                grey = np.repeat(frames[k].grey[..., None], 3, axis=2)
+                rows.append([grey, *shown, frames[k].truth])
+        return save_sheet(captions, rows, path, side=112)
+
+    measured = open_photos([study.runs / "val"])
+    some = [measured.read(i) for i in range(min(_SHEET_CLIPS, study.n_clips))]
+    draw(some, study.runs / "sheet.jpg")
+    return draw(shown_photos(_SHEET_CLIPS), study.out / "flicker.jpg")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,17 +17,29 @@ import torch
 from PIL import Image, ImageDraw
 
 from zcolor.atomic import whole_file
+from zcolor.training.dataset import open_photos
+from zcolor.training.validate import measured_photo
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PAGES = Path("docs/studies")
 """Where the pages are, from the root of the checkout."""
+SAMPLES = Path(__file__).parents[1] / "data" / "samples"
+"""Photographs in the public domain."""
+SHOWN = (
+    "These photographs are in the public domain (`data/README.md`); they are not among those that "
+    "were measured, whose terms do not allow to show them here. A sheet of some of those lies in "
+    "the folder of the run."
+)
+"""What a page says of its pictures."""
 Rgb8 = npt.NDArray[np.uint8]
 # Pictures on pages stay small: they are kept in the repository.
 _PLOT_DPI = 100
 _SHEET_QUALITY = 85
 _CAPTION_PX = 16
+# Mean spread of R, G and B below which a photograph is black and white.
+_LEAST_SPREAD = 4.0
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -84,6 +97,18 @@ def save_plot(figure: Figure, path: Path) -> str:
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_PLOT_DPI, bbox_inches="tight")
     return f"![{path.stem.replace('-', ' ')}]({path.name})"
+
+
+def shown_photos(n: int) -> list[Rgb8]:
+    """Read the first `n` samples that have colours, (h, w, 3) uint8: what pages may show."""
+    photos = open_photos([SAMPLES])
+    read = (measured_photo(photos.read(i)) for i in range(len(photos)))
+    return list(islice(filter(has_colors, read), n))
+
+
+def has_colors(rgb: Rgb8) -> bool:
+    """Tell a colour photograph from one that is black and white."""
+    return bool(np.ptp(rgb, axis=2).mean() > _LEAST_SPREAD)
 
 
 def save_sheet(

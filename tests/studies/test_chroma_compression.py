@@ -182,6 +182,15 @@ def test_the_page(folder, tmp_path):
     for name in ("chroma-compression.png", "chroma-compression.jpg"):
         assert f"({name})" in text
         assert 0 < (page.parent / name).stat().st_size < 400_000
+    assert (study.runs / "sheet.jpg").exists()
+    # Photographs that are measured stay there; the page shows others.
+    assert {path.name for path in page.parent.iterdir()} == {
+        "chroma-compression.md",
+        "chroma-compression.png",
+        "chroma-compression.jpg",
+    }
+    with Image.open(page.with_suffix(".jpg")) as sheet:
+        assert sheet.size == (7 * 128, 4 * 128 + 16)
     # The same command writes the same page from what it has measured.
     assert run(study, command=["python", "-m", "studies.chroma_compression"], progress=False)
     assert page.read_text() == text

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from studies import compare
 from studies.compare import CONTESTANTS, CompareStudy, Contestant, reached, recipe_settings, run
@@ -61,6 +62,10 @@ def test_the_page_holds_what_was_measured_and_a_second_call_trains_nothing(study
         "compare.jpg",
         "compare-curves.png",
     }
+    # The four measured photos stay in the folder of runs; the page shows the samples with colours.
+    for path, n in ((study.runs / "sheet.jpg", 4), (study.out / "compare.jpg", 8)):
+        with Image.open(path) as sheet:
+            assert sheet.size == (3 * 112, n * 112 + 16)
     assert len(list((study.runs / "train").rglob("*.png"))) == 10
     for name in ("zhang", "autoencoder-plain"):
         lines = (study.runs / name / "log.jsonl").read_text().splitlines()

@@ -248,7 +248,12 @@ def test_the_page(study, monkeypatch):
     command = ["python", "-m", "studies.faces", "faces.zip"]
     page = faces.run(study, command=command, progress=False)
     text = page.read_text(encoding="utf-8")
-    for name in ("faces-grid.png", "faces-curves.png", "faces-sheet.jpg", "faces-ncd-sheet.jpg"):
+    pictures = {"faces-grid.png", "faces-curves.png", "faces-sheet.jpg"}
+    assert {path.name for path in page.parent.iterdir()} == {"faces.md", *pictures}
+    # Photographs of the sets stay in the folder of runs: their terms do not allow to show them.
+    for name in ("faces-sheet.jpg", "ncd-sheet.jpg"):
+        assert (study.runs / name).exists()
+    for name in pictures:
         assert f"({name})" in text
         assert 0 < page.with_name(name).stat().st_size <= 400_000
     assert "6, 2, 2 photos" in text
@@ -256,6 +261,8 @@ def test_the_page(study, monkeypatch):
     rows = [line for line in text.splitlines() if line.startswith("| mean-chroma, from ")]
     assert len(rows) == 4  # errors and lengths
     assert "nan" not in text
+    with Image.open(page.with_name("faces-sheet.jpg")) as sheet:
+        assert sheet.size == (4 * 128, 2 * 128 + 16)  # the two portraits in the public domain
     # Everything is kept: the second time nothing is trained and the same is written.
     monkeypatch.delattr(faces_runs, "train")
     assert faces.run(study, command=command, progress=False).read_text(encoding="utf-8") == text

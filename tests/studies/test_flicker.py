@@ -96,6 +96,7 @@ def test_the_page_holds_what_was_measured_and_a_second_call_does_nothing(
     assert "25.0 % of held-out photos right" in page
     files = {p.name for p in study.out.iterdir()}
     assert files == {"flicker.md", "flicker.jpg", "flicker.png"}
+    assert (study.runs / "sheet.jpg").exists()
     for name, photos in (("fusion", 8), ("video-fusion", 4)):
         lines = (study.runs / name / "log.jsonl").read_text().splitlines()
         assert max(json.loads(line)["seen"] for line in lines) == photos

@@ -5,7 +5,15 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from studies.report import save_plot, save_sheet, table, typed, write_page
+from studies.report import (
+    has_colors,
+    save_plot,
+    save_sheet,
+    shown_photos,
+    table,
+    typed,
+    write_page,
+)
 
 
 def test_a_table_has_one_line_a_row():
@@ -60,3 +68,12 @@ def test_a_sheet_shows_every_picture_in_its_place(tmp_path):
 def test_what_was_typed(monkeypatch):
     monkeypatch.setattr("sys.argv", ["/somewhere/studies/some.py", "a.zip"])
     assert typed("studies.some") == ["python", "-m", "studies.some", "a.zip"]
+
+
+def test_pages_show_samples_that_have_colours():
+    found = shown_photos(100)
+    assert len(found) == 8  # of twelve: two are black and white, two aged
+    assert [rgb.shape for rgb in shown_photos(2)] == [rgb.shape for rgb in found[:2]]
+    assert all(has_colors(rgb) for rgb in found)
+    grey = np.repeat(np.arange(64, dtype=np.uint8).reshape(8, 8, 1), 3, axis=2)
+    assert not has_colors(grey)
