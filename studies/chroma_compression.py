@@ -218,8 +218,8 @@ def run(study: ChromaStudy, *, command: Sequence[str], progress: bool = True) ->
         f"({REPLICATES} bootstrap replicates, seed {study.seed}). PSNR ends at {MAX_PSNR:.0f} dB."
     )
     ranks = (
-        f"{SHOWN} It has those at {', '.join(f'{rank:.0%}' for rank in _RANKS)} of all in the order "
-        f"of their RMSE of ab at {_NETWORK} % (`{WAYS[0]}`); the last is the worst."
+        f"{SHOWN} It has those at {', '.join(f'{rank:.0%}' for rank in _RANKS)} of all in the "
+        f"order of their RMSE of ab at {_NETWORK} % (`{WAYS[0]}`); the last is the worst."
     )
     numbers = (
         f"For a photo of {_LOOK} x {_LOOK} pixels. The last layer of `vgg16` has 4097 weights for "
