@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from zcolor.losses import rebalanced_cross_entropy
+from zcolor.losses import rebalanced_cross_entropy, taught_cross_entropy
 from zcolor.quantizer import AbGrid
 
 N, Q, H, W, K = 3, 7, 4, 5, 3
@@ -169,3 +169,84 @@ def test_weights_of_another_length_are_refused(case, shape):
 def test_another_reduction_is_refused(case):
     with pytest.raises(ValueError, match="reduction must be 'mean' or 'sum', got 'none'"):
         rebalanced_cross_entropy(*case, reduction="none")
+
+
+def taught_loss(logits, taught, weights):
+    """Mean over the pixels of sum_q p(q) w(q) (-log s(q)), p from the teacher, term by term."""
+    n, _, h, w = logits.shape
+    losses = []
+    for photo in range(n):
+        for y in range(h):
+            for x in range(w):
+                t = np.exp(taught[photo, :, y, x])
+                p = t / weights / (t / weights).sum()
+                s = np.exp(logits[photo, :, y, x])
+                losses.append(-(p * weights * np.log(s / s.sum())).sum())
+    return np.mean(losses)
+
+
+def test_a_taught_loss_equals_loop(case):
+    logits, _, _, weights = case
+    taught = logits.flip(0) - 0.3 * logits
+    loss = taught_cross_entropy(logits, taught, weights)
+    expected = taught_loss(logits.numpy(), taught.numpy(), weights.numpy())
+    assert loss.item() == pytest.approx(expected, abs=1e-10)
+
+
+def test_a_taught_loss_is_what_labels_drawn_from_the_teacher_cost_on_average(case):
+    logits, _, _, weights = case
+    taught = 0.5 * logits.roll(1, dims=1)
+    natural = torch.softmax(taught - weights.log()[:, None, None], dim=1)
+    losses = []
+    for cell in range(Q):
+        indices = torch.full((N, 1, H, W), cell)
+        for y in range(H):
+            for x in range(W):
+                pixel = (slice(None), slice(None), slice(y, y + 1), slice(x, x + 1))
+                ones = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+                for photo in range(N):
+                    at = (slice(photo, photo + 1), *pixel[1:])
+                    loss, _ = rebalanced_cross_entropy(logits[at], indices[at], ones, weights)
+                    losses.append(natural[photo, cell, y, x] * loss)
+    expected = sum(losses) / (N * H * W)
+    assert taught_cross_entropy(logits, taught, weights).item() == pytest.approx(expected.item())
+
+
+def test_a_taught_loss_is_least_at_the_answer_of_the_teacher(case):
+    taught, _, _, weights = case
+    at_teacher = taught_cross_entropy(taught, taught, weights)
+    logits = taught.clone().requires_grad_()
+    taught_cross_entropy(logits, taught, weights).backward()
+    assert logits.grad.abs().max() < 1e-12
+    for seed in range(5):
+        noise = torch.randn(taught.shape, generator=torch.Generator().manual_seed(seed))
+        assert taught_cross_entropy(taught + 0.1 * noise, taught, weights) > at_teacher
+
+
+def test_gradcheck_of_the_taught_loss(case):
+    logits, _, _, weights = case
+    taught = logits.roll(1, dims=1)
+    assert torch.autograd.gradcheck(
+        lambda z: taught_cross_entropy(z, taught, weights), logits.clone().requires_grad_()
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_taught_loss_of_half_precision_is_float32_and_finite(case, dtype):
+    logits, _, _, weights = case
+    loss = taught_cross_entropy(1e3 * logits.to(dtype), -logits.to(dtype), weights.float())
+    assert loss.dtype == torch.float32
+    assert loss.isfinite()
+
+
+@pytest.mark.parametrize(
+    ("logits", "taught", "weights"),
+    [
+        ((1, 4, 2, 2), (1, 4, 2, 3), (4,)),
+        ((4, 2, 2), (4, 2, 2), (2,)),
+        ((1, 4, 2, 2), (1, 4, 2, 2), (5,)),
+    ],
+)
+def test_a_teacher_of_other_shapes_is_refused(logits, taught, weights):
+    with pytest.raises(ValueError, match="do not belong together"):
+        taught_cross_entropy(torch.zeros(logits), torch.zeros(taught), torch.ones(weights))

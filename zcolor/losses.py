@@ -74,3 +74,49 @@ def rebalanced_cross_entropy(
     # The mean over all pixels is the mean over photos of each photo's mean.
     scale = n if reduction == "sum" else 1
     return weighted.mean() * scale, entropy.mean() * scale
+
+
+def taught_cross_entropy(logits: Tensor, taught: Tensor, class_weights: Tensor) -> Tensor:
+    """Cross-entropy to the answer of a teacher, each pixel weighed as its true colour would be.
+
+    Parameters
+    ----------
+    logits, taught
+        (n, q, h, w): of the learner and of a teacher that was trained with `class_weights`, any
+        floating dtype; the loss is computed in float32 or better.
+    class_weights
+        (q,) weight of each colour, all above 0.
+
+    Returns
+    -------
+    Scalar, the mean over pixels.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
+    Notes
+    -----
+    Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, at temperature 1.
+    What minimises `rebalanced_cross_entropy` is t(q), proportional to w(q) p(q). So a teacher's
+    answer t stands for p(q) = Z t(q) / w(q) with Z = 1 / sum(t / w), and the loss expected under
+    that p is Z times the cross-entropy to t: the same loss, without the noise of single labels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> logits, weights = torch.zeros(1, 4, 1, 1), torch.ones(4)
+    >>> round(taught_cross_entropy(logits, logits, weights).item(), 4)  # log 4
+    1.3863
+    """
+    if logits.ndim != 4 or logits.shape != taught.shape or class_weights.shape != logits.shape[1:2]:
+        raise ValueError(
+            f"logits {tuple(logits.shape)}, those of the teacher {tuple(taught.shape)} and "
+            f"class_weights {tuple(class_weights.shape)} do not belong together; expected twice "
+            "(n, q, h, w) and (q,)"
+        )
+    precise = logits if logits.dtype.itemsize >= 4 else logits.float()
+    t = F.softmax(taught.to(precise.dtype), dim=1)
+    z = 1 / (t / class_weights[:, None, None]).sum(dim=1)
+    return -(z * (t * F.log_softmax(precise, dim=1)).sum(dim=1)).mean()

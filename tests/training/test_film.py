@@ -76,6 +76,26 @@ def test_seeds_give_different_results():
     assert len(results) > 25
 
 
+def test_unworn_film_shows_its_emulsion_and_nothing_else():
+    crop = colors()
+    worn = replace(FilmSettings(share=1.0), spectrum=(1.0, 0.0, 0.0, 0.0), unworn_chance=1.0)
+    expected = aged(crop, only("spectrum", spectrum=(1.0, 0.0, 0.0, 0.0)))
+    np.testing.assert_array_equal(aged(crop, worn), expected)
+    # With one emulsion alone nothing is left to chance; worn film differs from draw to draw.
+    np.testing.assert_array_equal(aged(crop, worn, seed=1), expected)
+    half = replace(worn, unworn_chance=0.5)
+    n_unworn = sum(np.array_equal(aged(crop, half, seed), expected) for seed in range(200))
+    assert 70 <= n_unworn <= 130
+
+
+def test_no_chance_of_unworn_film_leaves_every_draw_as_it_was():
+    """The fixed aged photos of validation: their pixels must never change."""
+    aged_before = [(138.8, 47.8), (131.6, 37.2), (142.3, 47.8), (138.3, 37.8), (142.5, 23.0)]
+    for index, (mean, spread) in enumerate(aged_before):
+        result = degraded(colors(), index)
+        assert (result.mean(), result.std()) == pytest.approx((mean, spread), abs=0.3)
+
+
 def test_the_share_of_aged_crops_is_kept_and_the_others_are_the_crop_itself():
     rgb = colors(8, 8)
     film = Film(FilmSettings(share=0.3))

@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from zcolor.training.learner import make_average
+from zcolor.lab import rgb_to_lightness
+from zcolor.losses import taught_cross_entropy
+from zcolor.models.zhang import Zhang
+from zcolor.training.distributed import Crew
+from zcolor.training.learner import Learner, make_average
+from zcolor.training.loader import Batch
+from zcolor.training.settings import TrainSettings
 
 
 def test_average_follows_quickly_at_first_then_with_its_decay():
@@ -30,3 +36,43 @@ def test_average_takes_the_statistics_of_batch_norm_along():
         net(torch.randn(8, 2, 4, 4) + 3)
         average.update_parameters(net)
     assert average.module.running_mean.mean().item() == pytest.approx(3, abs=0.2)
+
+
+@pytest.fixture
+def aged_batch() -> Batch:
+    generator = torch.Generator().manual_seed(3)
+    target = torch.randint(0, 256, (2, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    return Batch(target=target, source=255 - target, end=2)
+
+
+def small_net(seed: int) -> Zhang:
+    torch.manual_seed(seed)
+    return Zhang(width=1 / 16, targets="hard")
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_the_teacher_sees_the_clean_photograph_and_has_its_share(aged_batch, share):
+    net, teacher = small_net(0), small_net(1).eval()
+    with torch.no_grad():
+        teacher.classifier.weight *= 50  # an answer that has something to say
+    lightness = []
+    teacher.register_forward_pre_hook(lambda _, given: lightness.append(given[0]))
+    settings = TrainSettings(width=1 / 16, targets="hard", bf16=False, teacher_share=share)
+    device = torch.device("cpu")
+    answers = []
+    net.register_forward_hook(lambda _, __, answer: answers.append(answer.detach()))
+    losses = Learner(net, settings, Crew(0, 1, device), teacher).learn([aged_batch], 1e-3)
+    torch.testing.assert_close(lightness, [rgb_to_lightness(aged_batch.target / 255)])
+    with torch.no_grad():
+        taught = teacher(lightness[0])
+    expected = taught_cross_entropy(answers[0], taught, teacher.class_weights)
+    torch.testing.assert_close(losses["teacher"], expected)
+    alone = small_net(0)
+    colors = Learner(alone, settings, Crew(0, 1, device)).learn([aged_batch], 1e-3)
+    torch.testing.assert_close(
+        losses["total"], (1 - share) * colors["total"] + share * losses["teacher"]
+    )
+    # It moves the learner, and not the teacher.
+    moved = [(a - b).abs().max() for a, b in zip(net.parameters(), alone.parameters(), strict=True)]
+    assert max(moved) > 0
+    assert all(parameter.grad is None for parameter in teacher.parameters())

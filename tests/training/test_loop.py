@@ -21,7 +21,7 @@ from zcolor.registry import load_model
 from zcolor.settings import DecodeSettings
 from zcolor.training import learner, loop
 from zcolor.training.loop import TrainingDivergedError, train
-from zcolor.training.settings import AugmentSettings, TrainSettings
+from zcolor.training.settings import AugmentSettings, FilmSettings, TrainSettings
 from zcolor.training.validate import rgb8_to_lab
 
 TINY = TrainSettings(
@@ -118,6 +118,62 @@ def test_a_run_begins_with_the_weights_of_a_model(photos, tmp_path):
         run(photos, tmp_path / "wide", dataclasses.replace(short, width=1 / 8), init=first)
     with pytest.raises(FileNotFoundError):
         run(photos, tmp_path / "none", short, init=tmp_path / "nothing.safetensors")
+
+
+def test_a_run_learns_from_a_teacher_whatever_the_colours_are(photos, tmp_path):
+    teacher = run(photos, tmp_path / "teacher").best
+    net = load_model(str(teacher))
+    lightness = torch.linspace(10, 90, 24 * 24).view(1, 1, 24, 24)
+
+    def apart(other) -> float:
+        """Total variation between the learner's answer and the teacher's."""
+        with torch.inference_mode():
+            ours = load_model(str(other)).eval().distribution(lightness).probabilities
+            theirs = net.eval().distribution(lightness).probabilities
+        return (ours - theirs).abs().sum(dim=1).mean().item() / 2
+
+    other = dataclasses.replace(TINY, seed=7, photos=320, film=FilmSettings(share=0.0))
+    alone = run(photos, tmp_path / "alone", other)
+    taught = run(
+        photos,
+        tmp_path / "taught",
+        dataclasses.replace(other, teacher_share=1.0),
+        teacher=teacher,
+    )
+    assert apart(taught.best) < 0.8 * apart(alone.best)
+    assert read_header(taught.best)["provenance"]["teacher"] == read_header(teacher)["sha256"]
+    assert read_header(alone.best)["provenance"]["teacher"] is None
+    log = [
+        json.loads(line) for line in (tmp_path / "taught" / "log.jsonl").read_text().splitlines()
+    ]
+    assert all(
+        entry["teacher"] == pytest.approx(entry["total"]) for entry in log if "total" in entry
+    )
+
+
+def test_a_teacher_that_means_something_else_is_refused(photos, tmp_path):
+    first = run(photos, tmp_path / "first", dataclasses.replace(TINY, photos=8)).best
+    with pytest.raises(ValueError, match=r"cannot teach this run.*rebalancing"):
+        run(
+            photos,
+            tmp_path / "zhang",
+            dataclasses.replace(TINY, rebalancing="zhang"),
+            teacher=first,
+        )
+    with pytest.raises(ValueError, match="only a classifier"):
+        run(
+            photos,
+            tmp_path / "auto",
+            dataclasses.replace(TINY, model="autoencoder"),
+            teacher=first,
+        )
+    with pytest.raises(FileNotFoundError):
+        run(photos, tmp_path / "none", teacher=tmp_path / "nothing.safetensors")
+    half = dataclasses.replace(TINY, checkpoint_minutes=60)
+    run(photos, tmp_path / "half", half, teacher=first, minutes=1e-9)
+    with pytest.raises(ValueError, match="the teacher differ"):
+        run(photos, tmp_path / "half", half, resume=True)
+    assert run(photos, tmp_path / "half", half, teacher=first, resume=True).reason == "done"
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ def run_train(command: Train, argv: Sequence[str]) -> int:
         val=command.val,
         priors=command.priors,
         init=command.init,
+        teacher=command.teacher,
         resume=command.resume,
         minutes=command.minutes,
         command=shlex.join(argv),

@@ -154,6 +154,8 @@ class Train:
     """Priors made by `zcolor priors`; without them they are counted first."""
     init: str | None = None
     """A finished model (name or checkpoint) to begin with, in place of random weights."""
+    teacher: str | None = None
+    """A finished classifier (name or checkpoint) to learn from beside the true colours."""
     resume: bool = False
     """Go on exactly where the last leg ended."""
     minutes: float | None = None

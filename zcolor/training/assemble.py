@@ -138,6 +138,45 @@ def _begin_with(net: ColorNet, init: str | os.PathLike[str]) -> None:
     net.load_state_dict(first.state_dict())
 
 
+def load_teacher(
+    teacher: str | os.PathLike[str], net: ColorNet, device: torch.device, *, bf16: bool
+) -> Classifier:
+    """Load a finished model to learn from.
+
+    Parameters
+    ----------
+    teacher
+        Its name or checkpoint.
+    net
+        The network that learns.
+    device
+        Where the teacher goes.
+    bf16
+        Lay its weights out for bfloat16.
+
+    Raises
+    ------
+    ValueError
+        If either is no classifier, or their cells or rebalancing weights differ, so that the
+        teacher's answer means something else.
+    """
+    master = load_model(teacher)
+    if not isinstance(net, Classifier) or not isinstance(master, Classifier):
+        raise ValueError(
+            f"only a classifier of colour can teach another; {teacher} is a "
+            f"{type(master).__name__}, what learns is a {type(net).__name__}"
+        )
+    if master.grid.to_dict() != net.grid.to_dict() or not torch.allclose(
+        master.class_weights, net.class_weights.to(master.class_weights.device), rtol=1e-2
+    ):
+        raise ValueError(
+            f"{teacher} cannot teach this run: its cells or its rebalancing weights are others; "
+            "train with the priors and the --rebalancing that it was trained with"
+        )
+    master = master.to(device).eval().requires_grad_(requires_grad=False)
+    return master.to(memory_format=torch.channels_last) if bf16 else master  # type: ignore[call-overload]
+
+
 def make_loaders(
     photos: Photos,
     s: TrainSettings,

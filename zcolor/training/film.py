@@ -111,22 +111,28 @@ class Film:
             )
         if rng.random() >= self.settings.share:
             return rgb
-        tones = self._develop(self._expose(rgb, rng), rng)
-        tones = self._wear(self._fade(tones, rng), rng)
-        grey = self._scan(tones, rng)
+        # Without a draw where there is no chance: the fixed aged photos stay what they were.
+        unworn = self.settings.unworn_chance and _happens(self.settings.unworn_chance, rng)
+        if unworn:
+            grey = _eight_bit(_to_display(_mix(rgb, self._spectrum(rng))))
+        else:
+            tones = self._develop(self._expose(rgb, rng), rng)
+            grey = self._scan(self._wear(self._fade(tones, rng), rng), rng)
         return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
 
     def _expose(self, rgb: Rgb8, rng: np.random.Generator) -> Tones:
         """Lens and emulsion, in linear light; returns display values."""
         s = self.settings
-        weights = SPECTRA[3]
-        if _happens(s.spectrum_chance, rng):
-            mix = rng.dirichlet(np.array(s.spectrum) * _SPECTRUM_CONCENTRATION)
-            weights = mix @ SPECTRA
-        light = _mix(rgb, weights)
+        seen = _happens(s.spectrum_chance, rng)
+        light = _mix(rgb, self._spectrum(rng) if seen else SPECTRA[3])
         if _happens(s.blur_chance, rng):
             light = _blur(light, rng.uniform(*s.blur))
         return _to_display(light)
+
+    def _spectrum(self, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+        """Weights of linear R, G, B in one emulsion."""
+        mix = rng.dirichlet(np.array(self.settings.spectrum) * _SPECTRUM_CONCENTRATION)
+        return np.asarray(mix @ SPECTRA)
 
     def _develop(self, tones: Tones, rng: np.random.Generator) -> Tones:
         """Tone curve and grain."""
@@ -167,7 +173,7 @@ class Film:
     def _scan(self, tones: Tones, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
         """Round to 8 bits, sometimes through JPEG."""
         s = self.settings
-        grey = np.clip(np.rint(tones * 255), 0, 255).astype(np.uint8)
+        grey = _eight_bit(tones)
         if not _happens(s.jpeg_chance, rng):
             return grey
         _, data = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, _count(s.jpeg, rng)])
@@ -211,6 +217,10 @@ def _happens(chance: float, rng: np.random.Generator) -> bool:
 
 def _count(limits: tuple[int, int], rng: np.random.Generator) -> int:
     return int(rng.integers(limits[0], limits[1], endpoint=True))
+
+
+def _eight_bit(tones: Tones) -> npt.NDArray[np.uint8]:
+    return np.clip(np.rint(tones * 255), 0, 255).astype(np.uint8)
 
 
 def _mix(rgb: Rgb8, weights: npt.NDArray[np.float64]) -> Tones:

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from zcolor.lab import rgb_to_lab, rgb_to_lightness
-from zcolor.models.base import ColorNet
+from zcolor.losses import taught_cross_entropy
+from zcolor.models.base import ColorNet, Output
+from zcolor.models.classifier import Classifier
 from zcolor.training.distributed import Crew
 from zcolor.training.loader import Batch
 from zcolor.training.optimizers import make_optimizers
@@ -72,10 +74,20 @@ class Learner:
         The optimizer, the running mean and the precision.
     crew
         The processes that learn together.
+    teacher
+        A finished network on the crew's device whose answer to the clean photograph is learnt
+        beside the true colours (`TrainSettings.teacher_share`), or None.
     """
 
-    def __init__(self, net: ColorNet, settings: TrainSettings, crew: Crew) -> None:
+    def __init__(
+        self,
+        net: ColorNet,
+        settings: TrainSettings,
+        crew: Crew,
+        teacher: Classifier | None = None,
+    ) -> None:
         self.net, self.settings, self.crew = net, settings, crew
+        self.teacher = teacher
         self.average = make_average(net, settings.ema) if settings.ema else None
         self.optimizers = make_optimizers(net, settings)
         self._parallel = crew.wrap(net)
@@ -115,6 +127,8 @@ class Learner:
                 with torch.autocast(device.type, torch.bfloat16, enabled=s.bf16):
                     output = self._parallel(seen)
                 losses = self.net.loss(output, self.net.target(ab, lightness, None))
+                if self.teacher is not None:
+                    losses = self._taught(output, batch, losses)
                 (losses["total"] / len(batches)).backward()
             for name, value in losses.items():
                 sums[name] = sums.get(name, torch.zeros((), device=device)) + value.detach()
@@ -125,3 +139,17 @@ class Learner:
             self.average.update_parameters(self.net)
         means = {name: value / len(batches) for name, value in sums.items()}
         return {**means, "grad_norm": norm.detach()}
+
+    def _taught(self, output: Output, batch: Batch, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Replace a share of the loss by the distance to what the teacher says of the clean L."""
+        assert isinstance(output, Tensor) and self.teacher is not None
+        share, device = self.settings.teacher_share, self.crew.device
+        clean = rgb_to_lightness(batch.target.to(device, non_blocking=True).float() / 255)
+        with (
+            torch.no_grad(),
+            torch.autocast(device.type, torch.bfloat16, enabled=self.settings.bf16),
+        ):
+            taught = self.teacher(clean)
+        teacher = taught_cross_entropy(output, taught, self.teacher.class_weights)
+        total = (1 - share) * losses["total"] + share * teacher
+        return {**losses, "total": total, "teacher": teacher.detach()}

@@ -27,7 +27,13 @@ from tqdm import tqdm
 
 from zcolor.checkpoint import read_header
 from zcolor.registry import find_family, find_weights, save_model
-from zcolor.training.assemble import make_loaders, make_network, open_val, priors_of
+from zcolor.training.assemble import (
+    load_teacher,
+    make_loaders,
+    make_network,
+    open_val,
+    priors_of,
+)
 from zcolor.training.augment import Degradation
 from zcolor.training.dataset import CachedPhotos, open_photos
 from zcolor.training.distributed import Crew, join_crew
@@ -76,6 +82,7 @@ def train(
     val: Sources = (),
     priors: str | os.PathLike[str] | None = None,
     init: str | os.PathLike[str] | None = None,
+    teacher: str | os.PathLike[str] | None = None,
     resume: bool = False,
     minutes: float | None = None,
     degrade: Degradation | None = None,
@@ -101,6 +108,9 @@ def train(
         A finished model (a name or a checkpoint) whose weights the run begins with; without it
         they are random, or what the family begins with. Its family, grid, width and options
         must be those of the settings.
+    teacher
+        A finished classifier (a name or a checkpoint) whose answer to the clean photograph is
+        learnt beside the true colours: by `TrainSettings.teacher_share`.
     resume
         Go on from `last.safetensors` exactly where it was written; if that is damaged, from the
         state before it. Under `torchrun`, which repeats the same call after a fault, a folder
@@ -139,7 +149,17 @@ def train(
             torch.set_num_threads(settings.threads)
         with folder.held() if crew.leads else nullcontext():
             trainer = _Trainer(
-                settings, data, folder, val, priors, init, degrade, command, crew, progress=progress
+                settings,
+                data,
+                folder,
+                val,
+                priors,
+                init,
+                teacher,
+                degrade,
+                command,
+                crew,
+                progress=progress,
             )
             return trainer.run(resume=resume, minutes=minutes)
     finally:
@@ -157,6 +177,7 @@ class _Trainer:
         val: Sources,
         priors: str | os.PathLike[str] | None,
         init: str | os.PathLike[str] | None,
+        teacher: str | os.PathLike[str] | None,
         degrade: Degradation | None,
         command: str,
         crew: Crew,
@@ -167,6 +188,8 @@ class _Trainer:
         self.settings, self.folder, self.crew = settings, folder, crew
         self.init = None if init is None else find_weights(init)
         self.init_hash = None if self.init is None else read_header(self.init)["sha256"]
+        self.teacher = None if teacher is None else find_weights(teacher)
+        self.teacher_hash = None if self.teacher is None else read_header(self.teacher)["sha256"]
         self.command, self.progress = command, progress and crew.leads
         photos = open_photos(data, "train")
         self.data_hash, self.n_photos = photos.data_hash, len(photos)
@@ -191,7 +214,10 @@ class _Trainer:
         s = self.settings
         begin = not has_state(self.folder.state)
         net = make_network(self.priors, s, self.crew.device, self.init, begin=begin)
-        self.learner = Learner(net, s, self.crew)
+        teacher = None
+        if self.teacher is not None:
+            teacher = load_teacher(self.teacher, net, self.crew.device, bf16=s.bf16)
+        self.learner = Learner(net, s, self.crew, teacher)
         self.schedule = Schedule(s)
         self.seen = self.step = 0
         self.spent_s = 0.0  # over all legs
@@ -306,6 +332,7 @@ class _Trainer:
                 "data_hash": self.data_hash,
                 "n_photos": self.n_photos,
                 "init": self.init_hash,
+                "teacher": self.teacher_hash,
                 "seen": self.seen,
                 "steps": self.step,
                 "seed": self.settings.seed,
@@ -324,6 +351,7 @@ class _Trainer:
         header = {
             "settings": json.loads(json.dumps(dataclasses.asdict(self.settings))),
             "data_hash": self.data_hash,
+            "teacher": self.teacher_hash,
             "seen": self.seen,
             "step": self.step,
             "spent_s": self.spent_s,
@@ -355,9 +383,13 @@ class _Trainer:
         # These change how a run is carried out, not what comes out of it.
         free = {"device", "jobs", "threads", "cache", "checkpoint_minutes"}
         changed = [k for k in mine if k not in free and mine[k] != header["settings"].get(k)]
-        if changed or header["data_hash"] != self.data_hash:
-            what = ", ".join(changed) if changed else "the training photographs"
+        if header["data_hash"] != self.data_hash:
+            changed.append("the training photographs")
+        if header.get("teacher") != self.teacher_hash:
+            changed.append("the teacher")
+        if changed:
+            what = ", ".join(changed)
             raise ValueError(
                 f"cannot resume {self.folder.state}: {what} differ from those of the run; "
-                "resume with the same settings and data, or start a new folder"
+                "resume with the same settings, data and teacher, or start a new folder"
             )

@@ -139,6 +139,8 @@ class FilmSettings:
     """Chance that red, green and blue are mixed as an emulsion sees them; else as the eye does."""
     spectrum: tuple[float, float, float, float] = (0.1, 0.35, 0.4, 0.15)
     """Mean shares of the mix: blue-sensitive, orthochromatic, panchromatic emulsion, the eye."""
+    unworn_chance: float = 0.0
+    """Chance that the emulsion is all that shows: a scan without any sign of age."""
     blur_chance: float = 0.4
     """Chance of a soft lens or a missed focus."""
     blur: tuple[float, float] = (0.3, 1.0)
@@ -249,6 +251,9 @@ class TrainSettings:
     """Soft targets over the nearest cells, or one-hot."""
     rebalancing: Rebalancing = "neglog"
     """Weights of the colours in the loss."""
+    teacher_share: float = 0.5
+    """With a teacher: the share of the loss that follows its answer to the clean photograph, in
+    (0, 1]; the true colours keep the rest."""
     optimizer: Literal["muon", "adamw", "adam", "sgd"] = "muon"
     """Muon for the convolutions, AdamW, Adam (coupled decay), or SGD with momentum 0.9."""
     lr: float = 1e-3
@@ -323,6 +328,8 @@ class TrainSettings:
             raise ValueError(
                 f"batch ({self.batch}) must be a multiple of accumulate ({self.accumulate})"
             )
+        if not 0 < self.teacher_share <= 1:
+            raise ValueError(f"teacher_share must lie in (0, 1], got {self.teacher_share}")
         if not 0 <= self.ema < 1 or not 0 <= self.warmup < 1:
             raise ValueError(f"ema and warmup must lie in [0, 1), got {self.ema} and {self.warmup}")
         if self.width <= 0 or self.lr <= 0 or self.lr_floor < 0:
