@@ -262,7 +262,7 @@ def test_train_in_legs(photos, tmp_path, monkeypatch, capsys):
     step = loop._Trainer._step
 
     def interrupted_step(self, batches):
-        if self.step == 2:
+        if self.record.step == 2:
             os.kill(os.getpid(), signal.SIGINT)
         return step(self, batches)
 

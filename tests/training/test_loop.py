@@ -197,7 +197,7 @@ def test_resumed_losses_are_those_of_the_uninterrupted_run_to_the_bit(
     step = loop._Trainer._step
 
     def interrupted_step(self, batches):
-        if self.step == 8:
+        if self.record.step == 8:
             os.kill(os.getpid(), signal.SIGINT)
         return step(self, batches)
 

@@ -8,8 +8,6 @@ A run lives in one folder: `last.safetensors` (the whole state; `resume` goes on
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import logging
 import math
 import os
@@ -41,6 +39,7 @@ from zcolor.training.examine import examine
 from zcolor.training.learner import Learner
 from zcolor.training.loader import Batch
 from zcolor.training.logbook import Logbook, LossWindow
+from zcolor.training.record import RunRecord
 from zcolor.training.run_folder import RunFolder
 from zcolor.training.schedule import Schedule
 from zcolor.training.settings import TrainSettings
@@ -148,22 +147,23 @@ def train(
         if settings.threads:
             torch.set_num_threads(settings.threads)
         with folder.held() if crew.leads else nullcontext():
-            trainer = _Trainer(
-                settings,
-                data,
-                folder,
-                val,
-                priors,
-                init,
-                teacher,
-                degrade,
-                command,
-                crew,
-                progress=progress,
-            )
+            inputs = _Inputs(data, val, priors, init, teacher, degrade)
+            trainer = _Trainer(settings, inputs, folder, crew, command, progress=progress)
             return trainer.run(resume=resume, minutes=minutes)
     finally:
         crew.close()
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What a run is made from, as `train` was given it."""
+
+    data: Sources
+    val: Sources
+    priors: str | os.PathLike[str] | None
+    init: str | os.PathLike[str] | None
+    teacher: str | os.PathLike[str] | None
+    degrade: Degradation | None
 
 
 class _Trainer:
@@ -172,45 +172,40 @@ class _Trainer:
     def __init__(
         self,
         settings: TrainSettings,
-        data: Sources,
+        inputs: _Inputs,
         folder: RunFolder,
-        val: Sources,
-        priors: str | os.PathLike[str] | None,
-        init: str | os.PathLike[str] | None,
-        teacher: str | os.PathLike[str] | None,
-        degrade: Degradation | None,
-        command: str,
         crew: Crew,
+        command: str,
         *,
         progress: bool,
     ) -> None:
         find_family(settings.model).options_type.parse(settings.options)  # before anything is done
         self.settings, self.folder, self.crew = settings, folder, crew
-        self.init = None if init is None else find_weights(init)
-        self.init_hash = None if self.init is None else read_header(self.init)["sha256"]
-        self.teacher = None if teacher is None else find_weights(teacher)
-        self.teacher_hash = None if self.teacher is None else read_header(self.teacher)["sha256"]
-        self.command, self.progress = command, progress and crew.leads
-        photos = open_photos(data, "train")
-        self.data_hash, self.n_photos = photos.data_hash, len(photos)
-        self.val = open_val(data, val)
+        self.init, init_hash = _finished(inputs.init)
+        self.teacher, teacher_hash = _finished(inputs.teacher)
+        self.progress = progress and crew.leads
+        photos = open_photos(inputs.data, "train")
+        self.record = RunRecord(
+            settings, photos.data_hash, len(photos), init_hash, teacher_hash, command
+        )
+        self.val = open_val(inputs.data, inputs.val)
         if settings.monitor == "val" and self.val is None:
             raise ValueError(
                 "there are no validation photos: give some with --val, pack with a val share, "
                 "or choose the best model by --monitor train"
             )
         self.priors = priors_of(
-            data, priors, settings.model, folder.path, crew, progress=self.progress
+            inputs.data, inputs.priors, settings.model, folder.path, crew, progress=self.progress
         )
         if settings.cache:
             photos = CachedPhotos(photos, jobs=settings.jobs, progress=self.progress)
         self._build()
         self.loaders = make_loaders(
-            photos, settings, crew, degrade, clip_length=self.learner.net.clip_length
+            photos, settings, crew, inputs.degrade, clip_length=self.learner.net.clip_length
         )
 
     def _build(self) -> None:
-        """Make what learns, its schedule and the counters of the run."""
+        """Make what learns, and its schedule."""
         s = self.settings
         begin = not has_state(self.folder.state)
         net = make_network(self.priors, s, self.crew.device, self.init, begin=begin)
@@ -219,39 +214,39 @@ class _Trainer:
             teacher = load_teacher(self.teacher, net, self.crew.device, bf16=s.bf16)
         self.learner = Learner(net, s, self.crew, teacher)
         self.schedule = Schedule(s)
-        self.seen = self.step = 0
-        self.spent_s = 0.0  # over all legs
-        self.best = math.inf
-        self.epoch_loss, self.epoch_steps = 0.0, 0  # since the last validation
         self.losses: list[float] = []
 
     def run(self, *, resume: bool, minutes: float | None) -> TrainResult:
         """Train until the photos, the minutes or the user's patience are spent."""
-        s = self.settings
+        s, record = self.settings, self.record
         if resume:
             self._resume()
         if self.crew.leads:
-            self.logbook = Logbook(self.folder.path, seen=self.seen)
+            self.logbook = Logbook(self.folder.path, seen=record.seen)
             self.folder.write_settings(s)
-        start, earlier = time.monotonic(), self.spent_s
+        start, earlier = time.monotonic(), record.spent_s
         saved = start
-        epoch_photos = s.epoch_photos or self.n_photos
-        streams = [loader.batches(self.seen, self.schedule.crop) for loader in self.loaders]
+        epoch_photos = s.epoch_photos or record.n_photos
+        streams = [loader.batches(record.seen, self.schedule.crop) for loader in self.loaders]
         reason: Literal["done", "minutes", "interrupted"] = "done"
         window = LossWindow()
         bar = tqdm(
-            total=s.photos, initial=self.seen, unit="photo", desc="train", disable=not self.progress
+            total=s.photos,
+            initial=record.seen,
+            unit="photo",
+            desc="train",
+            disable=not self.progress,
         )
         with noted_signals() as stop, bar:
-            while self.seen < s.photos:
-                before = self.seen
+            while record.seen < s.photos:
+                before = record.seen
                 window.add(self._step([next(stream) for stream in streams]))
-                bar.update(self.seen - before)
-                self.spent_s = earlier + time.monotonic() - start
-                if self.step % _LOG_STEPS == 0:
+                bar.update(record.seen - before)
+                record.spent_s = earlier + time.monotonic() - start
+                if record.step % _LOG_STEPS == 0:
                     self._log(window, bar)
-                epoch_ends = self.seen // epoch_photos > before // epoch_photos
-                if epoch_ends or self.seen >= s.photos:
+                epoch_ends = record.seen // epoch_photos > before // epoch_photos
+                if epoch_ends or record.seen >= s.photos:
                     self._log(window, bar)
                     self._epoch_end()
                 # Clocks differ: all processes save, or none.
@@ -270,96 +265,68 @@ class _Trainer:
         if self.crew.leads:
             self.logbook.draw_curves()
             self.logbook.close()
-        reason = "done" if self.seen >= s.photos else reason
+        reason = "done" if record.seen >= s.photos else reason
         return TrainResult(
-            reason, self.seen, tuple(self.losses), self.folder.state, self.folder.best
+            reason, record.seen, tuple(self.losses), self.folder.state, self.folder.best
         )
 
     def _step(self, batches: list[Batch]) -> dict[str, Tensor]:
         """Learn from one batch and count its photos."""
-        losses = self.learner.learn(batches, self.schedule.lr(self.seen))
-        self.seen = min(batches[0].end, self.settings.photos)
-        self.step += 1
+        losses = self.learner.learn(batches, self.schedule.lr(self.record.seen))
+        self.record.seen = min(batches[0].end, self.settings.photos)
+        self.record.step += 1
         return losses
 
     def _log(self, window: LossWindow, bar: tqdm[Any]) -> None:
         """Write the means since the last entry; stop at a NaN before anything is saved."""
+        record = self.record
         if not window.steps:
             return
         means, totals = window.take()
         self.losses += totals
-        self.epoch_loss += sum(totals)
-        self.epoch_steps += len(totals)
+        record.epoch_loss += sum(totals)
+        record.epoch_steps += len(totals)
         if self.crew.any(flag=not all(map(math.isfinite, means.values()))):
             state = self.folder.state
             good = f"the last good checkpoint is {state}" if state.exists() else "none was saved"
             raise TrainingDivergedError(
-                f"the loss or the gradient became NaN or infinite near photo {self.seen:,} "
+                f"the loss or the gradient became NaN or infinite near photo {record.seen:,} "
                 f"({means}); {good}; go on from it with a lower --lr"
             )
         if self.crew.leads:
-            rate = {"lr": self.schedule.lr(self.seen), "minutes": self.spent_s / 60}
+            rate = {"lr": self.schedule.lr(record.seen), "minutes": record.spent_s / 60}
             self.logbook.write(
-                self.seen, {**means, **rate, "crop": float(self.schedule.crop(self.seen))}
+                record.seen,
+                {**means, **rate, "crop": float(self.schedule.crop(record.seen))},
             )
             bar.set_postfix(loss=f"{means['total']:.3f}", refresh=False)
 
     def _epoch_end(self) -> None:
         """Validate, draw, keep the best, save."""
-        s = self.settings
+        s, record = self.settings, self.record
         monitored = math.nan
         if self.crew.leads:
             net = self.learner.averaged
             net.eval()
             values = {}
             if self.val is not None:
-                values = examine(net, self.val, s, self.crew.device, self.logbook, self.seen)
-            train_loss = self.epoch_loss / self.epoch_steps
+                values = examine(net, self.val, s, self.crew.device, self.logbook, record.seen)
+            train_loss = record.epoch_loss / record.epoch_steps
             monitored = values["val_loss"] if s.monitor == "val" else train_loss
-            if monitored < self.best:
-                self.best = monitored
-                save_model(self.folder.best, net, self._provenance(values))
+            if monitored < record.best:
+                record.best = monitored
+                save_model(self.folder.best, net, record.provenance(values))
             self.logbook.draw_curves()
             net.train()
         self.schedule.validated(self.crew.share(monitored))
-        self.epoch_loss, self.epoch_steps = 0.0, 0
+        record.epoch_loss, record.epoch_steps = 0.0, 0
         self._save()
-
-    def _provenance(self, values: dict[str, float]) -> dict[str, Any]:
-        return {
-            "training": dataclasses.asdict(self.settings),
-            "provenance": {
-                "data_hash": self.data_hash,
-                "n_photos": self.n_photos,
-                "init": self.init_hash,
-                "teacher": self.teacher_hash,
-                "seen": self.seen,
-                "steps": self.step,
-                "seed": self.settings.seed,
-                "hours": round(self.spent_s / 3600, 3),
-                "command": self.command,
-                "torch": torch.__version__,
-                "metrics": {
-                    name: round(value, 4) for name, value in values.items() if math.isfinite(value)
-                },
-            },
-        }
 
     def _save(self) -> None:
         if not self.crew.leads:
             return
-        header = {
-            "settings": json.loads(json.dumps(dataclasses.asdict(self.settings))),
-            "data_hash": self.data_hash,
-            "teacher": self.teacher_hash,
-            "seen": self.seen,
-            "step": self.step,
-            "spent_s": self.spent_s,
-            "best": None if math.isinf(self.best) else self.best,
-            "epoch": [self.epoch_loss, self.epoch_steps],
-            "schedule": self.schedule.state(),
-        }
         learner = self.learner
+        header = {**self.record.header(), "schedule": self.schedule.state()}
         write_state(self.folder.state, learner.net, learner.average, learner.optimizers, header)
 
     def _resume(self) -> None:
@@ -369,27 +336,15 @@ class _Trainer:
             learner.net,
             learner.average,
             learner.optimizers,
-            check=self._check_same_run,
+            check=lambda header: self.record.check(header, self.folder.state),
         )
-        self.seen, self.step = int(header["seen"]), int(header["step"])
-        self.spent_s = float(header["spent_s"])
-        self.best = math.inf if header["best"] is None else float(header["best"])
-        self.epoch_loss, self.epoch_steps = header["epoch"]
+        self.record.restore(header)
         self.schedule.restore(header["schedule"])
 
-    def _check_same_run(self, header: dict[str, Any]) -> None:
-        """Refuse the state of a run with other settings or photographs."""
-        mine = json.loads(json.dumps(dataclasses.asdict(self.settings)))
-        # These change how a run is carried out, not what comes out of it.
-        free = {"device", "jobs", "threads", "cache", "checkpoint_minutes"}
-        changed = [k for k in mine if k not in free and mine[k] != header["settings"].get(k)]
-        if header["data_hash"] != self.data_hash:
-            changed.append("the training photographs")
-        if header.get("teacher") != self.teacher_hash:
-            changed.append("the teacher")
-        if changed:
-            what = ", ".join(changed)
-            raise ValueError(
-                f"cannot resume {self.folder.state}: {what} differ from those of the run; "
-                "resume with the same settings, data and teacher, or start a new folder"
-            )
+
+def _finished(model: str | os.PathLike[str] | None) -> tuple[Path | None, str | None]:
+    """Find finished weights, and the SHA-256 that their header states."""
+    if model is None:
+        return None, None
+    path = find_weights(model)
+    return path, read_header(path)["sha256"]
