@@ -8,6 +8,7 @@ too, other commands are parsed. A comment `<!-- not run: why -->` before a block
 import ast
 import configparser
 import contextlib
+import dataclasses
 import importlib
 import importlib.util
 import re
@@ -27,7 +28,7 @@ from PIL import Image
 from tests.clips import write_film
 from zcolor.apps import cli
 from zcolor.apps.commands import Zcolor
-from zcolor.registry import list_families
+from zcolor.registry import list_families, load_model
 from zcolor.training.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -265,6 +266,87 @@ def test_every_module_of_the_reference_is_there():
             found = importlib.util.find_spec(name) if module != "zcolor" else None
             if found is None and importlib.util.find_spec(name) is None:
                 assert hasattr(importlib.import_module(module), member), name
+
+
+def card_results():
+    """What `zcolor evaluate` writes, with a figure of its own for every method and measure."""
+    figures = ["auc_raw", "auc_rebalanced", "chroma", "colorfulness", "cast_a", "cast_b"]
+    figures += ["ciede2000", "psnr_rgb", "lightness_max"]
+    methods = ["grey", "mean colour", "vivid", "accurate", "ceiling", "truth", "T=0", "T=1"]
+
+    def method(row, offset):
+        found = {name: {"value": 10 * row + k + offset} for k, name in enumerate(figures)}
+        apart = {name: {"value": 1.0, "low": 0.5, "high": 2.5} for name in figures}
+        number = {"T=0": 0.0, "T=1": 1.0}.get(methods[row])
+        minus_grey = {} if methods[row] in ("grey", "truth") else apart
+        return {"figures": found, "minus_grey": minus_grey, "temperature": number}
+
+    preset = {"temperature": 0.5, "rebalance": 2.0, "neutral": [1.0, 2.5], "gain": 1.0}
+    network = {k: {"value": 0.25} for k in ("top1", "top5", "cross_entropy")}
+    return {
+        name: {
+            "model": {
+                "sha256": "0",
+                "presets": {p: {**preset, "contrast": 0.125} for p in ("vivid", "accurate")},
+            },
+            "methods": {m: method(row, offset / 16) for row, m in enumerate(methods)},
+            "networks": {
+                k: {**network, "calibration_error": 3.5}
+                for k in ("zhang", "zhang, natural", "prior")
+            },
+        }
+        for offset, name in enumerate(load(DOCS / "card.py").MEASURED)
+    }
+
+
+def test_the_tables_of_the_card_say_what_was_measured():
+    card = load(DOCS / "card.py")
+    runs = card_results()
+    tables = {write.__name__: write(runs) for page in card.BLOCKS.values() for write in page}
+    # Photographs: 0 for all, 1 / 16 for the aged ones; `vivid` is row 2, `accurate` row 3.
+    vivid = "| **`vivid` (default)** | 20.00 | +1.00 ± 1.00 | 21.00 | +1.00 ± 1.00 | 22.0 | 23.0 |"
+    assert f"{vivid} 24.0, 25.0 |" in tables["whole"]
+    assert "| truth | 100 | | 100 | | 52.0 | 53.0 | |" in tables["whole"]
+    assert "CIEDE2000 grey 6.00, vivid 26.00, accurate 36.00" in tables["whole"]
+    assert tables["curve"].count("\n| vivid | 0 | ") == 1
+    assert tables["film"].splitlines()[2] == (
+        "| `vivid` | 20.00 | 20.06 | -0.06 | 21.00 | 21.06 | -0.06 "
+        "| +1.00 ± 1.00 and +1.00 ± 1.00 |"
+    )
+    centers = (list(runs).index("centers") - list(runs).index("first300")) / 16
+    assert f"| centres of the cells | {' | '.join([f'{centers:+.2f}'] * 4)} |" in tables["variants"]
+    assert "| `vivid`, AuC raw above grey | at least 0 | 20.00 | reached |" in tables["aims"]
+    assert "| `vivid`, cast in a and b | at most 2 | 25.00 | **missed** |" in tables["aims"]
+    assert "| zcolor `accurate` | 30.00 | +30.00 | 31.00 | +30.00 | 33.0 |" in tables["ours"]
+    assert "| `vivid` | 0.5 | 2 | 1, 2.5 | 1 | 0.125 |" in tables["presets"]
+    widths = {
+        (name, line.count("|"))
+        for name, table in tables.items()
+        for line in table.splitlines()
+        if line.startswith("|")
+    }
+    assert len(widths) == len(tables), "rows of one table differ in length"
+
+
+def test_the_card_has_a_place_for_every_table_and_nothing_else_changes():
+    card = load(DOCS / "card.py")
+    runs = card_results()
+    for page in card.BLOCKS:
+        text = (DOCS / page).read_text(encoding="utf-8")
+        once = card.filled(page, text, runs)
+        assert card.filled(page, once, runs) == once
+        outside = re.compile("(?<=-->\n).*?(?=<!-- end -->)", re.S)
+        assert outside.sub("", once) == outside.sub("", text)
+        with pytest.raises(ValueError, match="it needs one"):
+            card.filled(page, text.replace("<!-- measured: ", "<!-- "), runs)
+
+
+def test_the_presets_on_the_pages_are_those_of_the_model():
+    presets = load_model("zhang").presets
+    numbers = {name: dataclasses.asdict(decode) for name, decode in presets.items()}
+    table = load(DOCS / "card.py").presets({"all": {"model": {"presets": numbers}}})
+    for page in ("model-card.md", "choosing-colours.md"):
+        assert table in (DOCS / page).read_text(encoding="utf-8")
 
 
 def test_settings_of_the_walk_are_those_of_the_example():
