@@ -19,11 +19,8 @@ import tyro
 
 from zcolor.apps.cli_colorize import run_colorize
 from zcolor.apps.cli_training import check_named, run_pack, run_pretrain, run_priors, run_train
+from zcolor.apps.command_parts import INTERRUPTED, OK, SOME_FAILED, USAGE
 from zcolor.apps.commands import (
-    INTERRUPTED,
-    OK,
-    SOME_FAILED,
-    USAGE,
     Colorize,
     Command,
     Demo,
@@ -31,15 +28,12 @@ from zcolor.apps.commands import (
     Export,
     Inspect,
     Models,
-    Pack,
-    Pretrain,
-    Priors,
     Serve,
     Stylize,
-    Train,
     Video,
     Zcolor,
 )
+from zcolor.apps.commands_training import Pack, Pretrain, Priors, Train
 from zcolor.atomic import FULL
 from zcolor.registry import MODELS
 

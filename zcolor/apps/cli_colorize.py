@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zcolor.apps.commands import INTERRUPTED, OK, SOME_FAILED, Colorize
+from zcolor.apps.command_parts import INTERRUPTED, OK, SOME_FAILED
+from zcolor.apps.commands import Colorize
 from zcolor.registry import is_onnx
 
 if TYPE_CHECKING:

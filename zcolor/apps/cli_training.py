@@ -6,7 +6,8 @@ import os
 import shlex
 from collections.abc import Sequence
 
-from zcolor.apps.commands import INTERRUPTED, OK, Pack, Pretrain, Priors, Train
+from zcolor.apps.command_parts import INTERRUPTED, OK
+from zcolor.apps.commands_training import Pack, Pretrain, Priors, Train
 
 
 def check_named(data: Sequence[str]) -> None:
