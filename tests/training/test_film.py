@@ -78,12 +78,12 @@ def test_seeds_give_different_results():
 
 def test_unworn_film_shows_its_emulsion_and_nothing_else():
     crop = colors()
-    worn = replace(FilmSettings(share=1.0), spectrum=(1.0, 0.0, 0.0, 0.0), unworn_chance=1.0)
+    worn = replace(FilmSettings(share=1.0), spectrum=(1.0, 0.0, 0.0, 0.0), unworn_share=1.0)
     expected = aged(crop, only("spectrum", spectrum=(1.0, 0.0, 0.0, 0.0)))
     np.testing.assert_array_equal(aged(crop, worn), expected)
     # With one emulsion alone nothing is left to chance; worn film differs from draw to draw.
     np.testing.assert_array_equal(aged(crop, worn, seed=1), expected)
-    half = replace(worn, unworn_chance=0.5)
+    half = replace(worn, unworn_share=0.5)
     n_unworn = sum(np.array_equal(aged(crop, half, seed), expected) for seed in range(200))
     assert 70 <= n_unworn <= 130
 
@@ -198,6 +198,7 @@ def test_what_is_no_crop_is_refused(bad):
     [
         ({"share": 1.1}, r"share must lie in \[0, 1\], got 1.1"),
         ({"share": float("nan")}, r"share must lie in \[0, 1\]"),
+        ({"unworn_share": 1.5}, r"unworn_share must lie in"),
         ({"dust_chance": -0.1}, r"dust_chance must lie in \[0, 1\], got -0.1"),
         ({"spectrum": (0.5, 0.5, 0.5, -0.5)}, "shares of spectrum, none below 0, must sum to 1"),
         ({"spectrum": (0.2, 0.2, 0.2, 0.2)}, "must sum to 1"),

@@ -112,7 +112,7 @@ class Film:
         if rng.random() >= self.settings.share:
             return rgb
         # Without a draw where there is no chance: the fixed aged photos stay what they were.
-        unworn = self.settings.unworn_chance and _happens(self.settings.unworn_chance, rng)
+        unworn = self.settings.unworn_share and _happens(self.settings.unworn_share, rng)
         if unworn:
             grey = _eight_bit(_to_display(_mix(rgb, self._spectrum(rng))))
         else:

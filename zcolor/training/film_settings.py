@@ -25,8 +25,8 @@ class FilmSettings:
     """Chance that red, green and blue are mixed as an emulsion sees them; else as the eye does."""
     spectrum: tuple[float, float, float, float] = (0.1, 0.35, 0.4, 0.15)
     """Mean shares of the mix: blue-sensitive, orthochromatic, panchromatic emulsion, the eye."""
-    unworn_chance: float = 0.0
-    """Chance that the emulsion is all that shows: a scan without any sign of age."""
+    unworn_share: float = 0.0
+    """Share of the aged crops whose emulsion is all that shows: scans without any sign of age."""
     blur_chance: float = 0.4
     """Chance of a soft lens or a missed focus."""
     blur: tuple[float, float] = (0.3, 1.0)
@@ -75,7 +75,11 @@ class FilmSettings:
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
-        chances = ("share", *(name for name in vars(self) if name.endswith("_chance")))
+        chances = (
+            "share",
+            "unworn_share",
+            *(name for name in vars(self) if name.endswith("_chance")),
+        )
         for name in chances:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
