@@ -21,6 +21,7 @@ from zcolor.training.dataset import open_photos
 
 DOCS = Path(__file__).parent
 PRESETS = ("vivid", "accurate")
+FIGURES = ("auc_raw", "auc_rebalanced")
 SIZES = (128, 256, 512)
 N_ENLARGED, ENLARGED_SIDE = 80, 512
 
@@ -88,7 +89,7 @@ def line(name: str, results: Results, method: str) -> str:
         value(results, method, figure)
         for figure in ("auc_raw", "auc_rebalanced", "chroma", "colorfulness", "cast_a", "cast_b")
     )
-    apart = [to_grey(results, method, figure) for figure in ("auc_raw", "auc_rebalanced")]
+    apart = [to_grey(results, method, figure) for figure in FIGURES]
     return (
         f"| {name} | {raw:.2f} | {apart[0]} | {even:.2f} | {apart[1]} | {chroma:.1f} | "
         f"{colors:.1f} | {round(a, 1) + 0.0:.1f}, {round(b, 1) + 0.0:.1f} |"
@@ -142,17 +143,21 @@ def curve(runs: Mapping[str, Results]) -> str:
     return "\n".join(rows)
 
 
+HALF = "|{} | vivid: raw | rebalanced | accurate: raw | rebalanced |"
+
+
+def half(name: object, found: Callable[[str, str], str]) -> str:
+    """Write both AuC of both presets as a row of the narrow tables (`HALF`)."""
+    cells = [found(preset, figure) for preset in PRESETS for figure in FIGURES]
+    return f"| {name} | {' | '.join(cells)} |"
+
+
 def sizes(runs: Mapping[str, Results]) -> str:
     """Write both presets over the working size."""
-    rows = ["| size | vivid: raw | rebalanced | accurate: raw | rebalanced |", "|---" * 5 + "|"]
+    rows = [HALF.format(" size"), "|---" * 5 + "|"]
     for size in SIZES:
         r = runs[f"size{size}"]
-        cells = [
-            f"{value(r, preset, figure):.2f}"
-            for preset in PRESETS
-            for figure in ("auc_raw", "auc_rebalanced")
-        ]
-        rows.append(f"| {size} | {' | '.join(cells)} |")
+        rows.append(half(size, lambda preset, figure, r=r: f"{value(r, preset, figure):.2f}"))
     return "\n".join(rows)
 
 
@@ -164,24 +169,21 @@ def film(runs: Mapping[str, Results]) -> str:
     ]
     for preset in PRESETS:
         cells = []
-        for figure in ("auc_raw", "auc_rebalanced"):
+        for figure in FIGURES:
             clean, aged = (value(runs[name], preset, figure) for name in ("all", "film"))
             cells += [f"{clean:.2f}", f"{aged:.2f}", f"{clean - aged:.2f}"]
-        apart = [to_grey(runs["film"], preset, f) for f in ("auc_raw", "auc_rebalanced")]
+        apart = [to_grey(runs["film"], preset, f) for f in FIGURES]
         rows.append(f"| `{preset}` | {' | '.join(cells)} | {' and '.join(apart)} |")
     return "\n".join(rows)
 
 
 def variants(runs: Mapping[str, Results]) -> str:
     """Write what centres of cells and the mirror image change."""
-    rows = ["| | vivid: raw | rebalanced | accurate: raw | rebalanced |", "|---" * 5 + "|"]
+    rows = [HALF.format(""), "|---" * 5 + "|"]
+    usual = runs["first300"]
     for name, text in (("centers", "centres of the cells"), ("flip", "with the mirror image")):
-        cells = [
-            f"{value(runs[name], preset, figure) - value(runs['first300'], preset, figure):+.2f}"
-            for preset in PRESETS
-            for figure in ("auc_raw", "auc_rebalanced")
-        ]
-        rows.append(f"| {text} | {' | '.join(cells)} |")
+        r = runs[name]
+        rows.append(half(text, lambda p, f, r=r: f"{value(r, p, f) - value(usual, p, f):+.2f}"))
     return "\n".join(rows)
 
 
@@ -195,14 +197,13 @@ def aims(runs: Mapping[str, Results]) -> str:
     colors = value(r, "vivid", "colorfulness") / value(r, "truth", "colorfulness")
     cast = max(abs(value(r, "vivid", figure)) for figure in ("cast_a", "cast_b"))
     first, *larger = (runs[f"size{size}"] for size in SIZES)
-    figures = ("auc_raw", "auc_rebalanced")
     moved = max(
         value(first, preset, figure) - value(other, preset, figure)
         for other in larger
         for preset in PRESETS
-        for figure in figures
+        for figure in FIGURES
     )
-    lost = {p: max(value(r, p, f) - value(aged, p, f) for f in figures) for p in PRESETS}
+    lost = {p: max(value(r, p, f) - value(aged, p, f) for f in FIGURES) for p in PRESETS}
     rows = [
         ("`vivid`, AuC raw above grey", 0.0, above("vivid", "auc_raw"), True),
         ("`vivid`, rebalanced above grey", 6.5, above("vivid", "auc_rebalanced"), True),
@@ -229,7 +230,7 @@ def ours(runs: Mapping[str, Results]) -> str:
     rows = [f"| | AuC raw | above grey | rebalanced | above grey | {colors} |", "|---" * 6 + "|"]
     for preset in PRESETS:
         cells = []
-        for figure in ("auc_raw", "auc_rebalanced"):
+        for figure in FIGURES:
             found = value(r, preset, figure)
             cells += [f"{found:.2f}", f"{found - value(r, 'grey', figure):+.2f}"]
         cells.append(f"{value(r, preset, 'colorfulness'):.1f}")
