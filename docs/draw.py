@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageOps
 
 from zcolor import Colorizer
 from zcolor.apps.sheets import draw_sheet
@@ -333,6 +333,18 @@ def draw_lent(colorizer: Colorizer) -> None:
     save("lent.jpg", rows)
 
 
+def draw_frames(colorizer: Colorizer) -> None:
+    """Prints with a border of paper: as they came, coloured as a whole, and with it left out."""
+    rows = []
+    for name, share in (("aged-windmill", 0.12), ("cameraman", 0.06)):
+        photo = sample(name).convert("L")
+        border = round(share * min(photo.size))
+        tone = int(np.quantile(np.asarray(photo), 0.999))
+        scan = ImageOps.expand(photo, border, fill=tone)
+        rows.append(row(scan, colorizer(scan, frame="color"), colorizer(scan)))
+    save("frames.jpg", rows)
+
+
 def main(names: list[str]) -> None:
     """Draw the pictures of these names, or all of them."""
     model = Colorizer(device="cpu")
@@ -350,6 +362,7 @@ def main(names: list[str]) -> None:
         "gallery": lambda: draw_gallery(model),
         "stylize": draw_stylize,
         "lent": lambda: draw_lent(model),
+        "frames": lambda: draw_frames(model),
     }
     if unknown := set(names) - set(pictures):
         raise SystemExit(f"no pictures {sorted(unknown)}; choose of {', '.join(pictures)}")

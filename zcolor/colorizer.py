@@ -29,6 +29,7 @@ from zcolor.settings import (
     ColorizeSettings,
     Colors,
     DecodeMethod,
+    Frame,
     Preset,
     Upsample,
 )
@@ -109,6 +110,7 @@ class Colorizer:
         average: Average = "none",
         reference: ImageLike | None = None,
         lend: float = 0.7,
+        frame: Frame = "leave",
     ) -> Colored:
         """Colour a picture; see `colorize` for the parameters, what comes out and the errors."""
         settings = ColorizeSettings(
@@ -123,6 +125,7 @@ class Colorizer:
             saturation,
             average,
             lend=lend,
+            frame=frame,
         )
         return self.batch([image], settings, reference=reference)[0]
 
@@ -165,7 +168,7 @@ class Colorizer:
                 f"batch takes a list of pictures, got a single {type(images).__name__}; put it "
                 "into a list, or call the colorizer itself"
             )
-        photos = [read_photo(image) for image in images]
+        photos = [read_photo(image, find_frame=settings.frame == "leave") for image in images]
         abs_ = self._predict_many(photos, settings, reference)
         return [
             photo.with_ab(
@@ -190,7 +193,7 @@ class Colorizer:
         -------
         The distribution at the network's resolution; its `decode()` gives the ab that `colorize`
         uses with the same settings, up to the model's own size (above it `colorize` takes the
-        coarse colours from there).
+        coarse colours from there) and `frame="color"`: of the whole picture, its frame too.
 
         Raises
         ------
@@ -217,7 +220,8 @@ class Colorizer:
         photo
             What `zcolor.photo.read_photo` gave.
         settings
-            How; `upsample` and `saturation` are left to `Photo.with_ab`.
+            How; `upsample` and `saturation` are left to `Photo.with_ab`, and `frame` to
+            `zcolor.photo.read_photo`.
 
         Returns
         -------

@@ -11,7 +11,15 @@ import torch
 from zcolor.colorizer import Colorizer
 from zcolor.photo import Colored, ImageLike
 from zcolor.registry import find_weights, pick_device
-from zcolor.settings import Average, ColorizeSettings, Colors, DecodeMethod, Preset, Upsample
+from zcolor.settings import (
+    Average,
+    ColorizeSettings,
+    Colors,
+    DecodeMethod,
+    Frame,
+    Preset,
+    Upsample,
+)
 
 # Models that are kept loaded.
 _KEPT = 4
@@ -33,6 +41,7 @@ def colorize(
     average: Average = "none",
     reference: ImageLike | None = None,
     lend: float = 0.7,
+    frame: Frame = "leave",
     device: str | torch.device = "auto",
 ) -> Colored:
     """Colour a black-and-white photograph.
@@ -85,6 +94,9 @@ def colorize(
         than in photographs become more probable (`zcolor.reference`). For models that classify.
     lend
         How far colours lean towards the reference's, in [0, 2]: 0 not at all, 1 by Bayes' rule.
+    frame
+        A white or black frame all around a single photograph (`zcolor.frame`): `leave` it grey and
+        colour what lies inside, or `color` the picture as a whole.
     device
         `auto` takes CUDA, then MPS, then the CPU; or `cpu`, `cuda`, `cuda:N`, `mps`.
 
@@ -114,6 +126,7 @@ def colorize(
         saturation,
         average,
         lend=lend,
+        frame=frame,
     )
     colorizer = kept_colorizer(model, pick_device(device))
     return colorizer.batch([image], settings, reference=reference)[0]

@@ -21,7 +21,7 @@ result have 4 channels) and hold uint8, uint16 or float16/32/64 in [0, 1]; bool 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, Literal
 
 import numpy as np
@@ -38,9 +38,10 @@ from zcolor.files import (
     read_image,
 )
 from zcolor.formats import color_format
+from zcolor.frame import Inside
 from zcolor.icc import srgb_profile
 from zcolor.metadata import Metadata
-from zcolor.render import join_ab, resized_lightness
+from zcolor.render import inside_frame, join_ab, resized_lightness
 from zcolor.working import working_shape
 
 ImageLike = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | AnyArray | Tensor
@@ -67,6 +68,8 @@ class Photo:
     """EXIF and resolution of the file or PIL image."""
     owned: bool = False
     """Whether the pixels were read for this photo alone, so that results may lie over them."""
+    inside: Inside | None = None
+    """What lies inside the photo's frame, which alone the network sees; None: all of it."""
 
     @property
     def n(self) -> int:
@@ -89,6 +92,16 @@ class Photo:
         return self._n_channels in (2, 4)
 
     @property
+    def _within(self) -> AnyArray | Tensor:
+        """The pixels that the network sees."""
+        if self.inside is None:
+            return self.pixels
+        rows, columns = self.inside.slices
+        if isinstance(self.pixels, Tensor):
+            return self.pixels[:, :, rows, columns]
+        return self.pixels[:, rows, columns]
+
+    @property
     def _n_channels(self) -> int:
         return int(self.pixels.shape[1 if isinstance(self.pixels, Tensor) else 3])
 
@@ -109,7 +122,10 @@ class Photo:
         >>> read_photo(np.zeros((480, 640), np.uint8)).working_shape(128)
         (112, 144)
         """
-        return working_shape(self.height, self.width, size)
+        if self.inside is None:
+            return working_shape(self.height, self.width, size)
+        top, bottom, left, right = self.inside
+        return working_shape(bottom - top, right - left, size)
 
     def lightness(self, size: int, device: torch.device | str) -> Tensor:
         """Give the L that the network reads.
@@ -139,7 +155,7 @@ class Photo:
         torch.Size([1, 1, 16, 16])
         """
         height, width = self.working_shape(size)
-        return resized_lightness(self.pixels, height, width, device=device)
+        return resized_lightness(self._within, height, width, device=device)
 
     def with_ab(
         self,
@@ -158,7 +174,8 @@ class Photo:
         Parameters
         ----------
         ab
-            (n, 2, h', w') ab, unscaled, of any size; (n, 2, 1, 1) is one colour for the photo.
+            (n, 2, h', w') ab, unscaled, of any size; (n, 2, 1, 1) is one colour for the photo. It
+            belongs to what lies `inside` the frame, where there is one; the frame gets no colour.
         upsample
             How ab comes to full size: `guided` by the lightness, so that colour stops at its edges
             (`zcolor.upsample`), or `bilinear`.
@@ -192,13 +209,16 @@ class Photo:
                 saturation=saturation,
                 dtype=torch.uint8,
                 in_place=in_place and self.owned,
+                inside=self.inside,
             )
             return self._to_pil(_channels_last(colored)[0])
         if self.kind == "bytes":
             pixels = self.render(ab, upsample=upsample, saturation=saturation, in_place=in_place)
             file_format = color_format(self.format, alpha=self.has_alpha)
             return encode_image(pixels, file_format, self.metadata)
-        colored = join_ab(self.pixels, ab, upsample=upsample, saturation=saturation)
+        colored = join_ab(
+            self.pixels, ab, upsample=upsample, saturation=saturation, inside=self.inside
+        )
         if isinstance(self.pixels, Tensor):
             return colored if self.batched else colored[0]
         array = _channels_last(colored).astype(self.pixels.dtype, copy=False)
@@ -241,6 +261,7 @@ class Photo:
             upsample=upsample,
             saturation=saturation,
             in_place=in_place and self.owned,
+            inside=self.inside,
         )
         rendered: AnyArray = _channels_last(colored)[0]
         return rendered
@@ -255,7 +276,9 @@ class Photo:
         return image
 
 
-def read_photo(image: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Photo:
+def read_photo(
+    image: ImageLike, *, max_pixels: int = MAX_PIXELS, find_frame: bool = False
+) -> Photo:
     """Take a picture of any kind; the table at the top of this module lists them.
 
     Files, bytes and PIL images are turned upright and converted to sRGB. Arrays are sRGB, are
@@ -267,6 +290,8 @@ def read_photo(image: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Photo:
         The picture.
     max_pixels
         Refuse files and PIL images with more pixels than this before decoding them.
+    find_frame
+        Look for a frame around a single picture (`zcolor.frame`), and keep what lies inside.
 
     Returns
     -------
@@ -287,6 +312,13 @@ def read_photo(image: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Photo:
     >>> photo.n, photo.height, photo.width
     (1, 480, 640)
     """
+    photo = _read(image, max_pixels)
+    if find_frame and photo.n == 1:
+        return replace(photo, inside=inside_frame(photo.pixels))
+    return photo
+
+
+def _read(image: ImageLike, max_pixels: int) -> Photo:
     if isinstance(image, Tensor):
         return Photo(batch_of_tensor(image), kind="torch", batched=image.ndim == 4)
     if isinstance(image, np.ndarray):

@@ -18,6 +18,7 @@ Colors = Literal["means", "centers"]
 Upsample = Literal["bilinear", "guided"]
 Average = Literal["none", "flip", "crops"]
 Preset = Literal["vivid", "accurate"]
+Frame = Literal["leave", "color"]
 
 UPSAMPLE_METHODS: tuple[str, ...] = get_args(Upsample)
 WORKING_SIZES = (8, 4096)
@@ -200,6 +201,9 @@ class ColorizeSettings:
     """A colour photo that lends its colours: they become as frequent as they are in it."""
     lend: float = 0.7
     """How far colours lean towards the reference's, 0 (not at all) to 2; 1 is Bayes' rule."""
+    frame: Frame = "leave"
+    """A white or black frame all around a photograph: `leave` it grey and colour what lies inside,
+    or `color` the picture as a whole (films always are)."""
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
@@ -220,6 +224,7 @@ class ColorizeSettings:
         check_upsample(self.upsample)
         check_average(self.average)
         _check_choice("preset", self.preset, get_args(Preset))
+        _check_choice("frame", self.frame, get_args(Frame))
         self.decode_settings(PRESETS)  # refuses what no model can decode with
         if self.size is None:
             return

@@ -170,6 +170,24 @@ def test_options_reach_the_colorizer(colorize, album, tmp_path):
     assert not np.array_equal(pixels["averaged"], pixels["vivid"])
 
 
+def test_a_frame_stays_grey_unless_asked_for(colorize, album, tmp_path):
+    with Image.open(album / "1950" / "b.PNG") as photo:
+        pixels = np.asarray(photo.convert("L"))
+    scan = tmp_path / "scan.png"
+    Image.fromarray(np.pad(pixels, 6, constant_values=245)).save(scan)
+    options = ["--decode", "argmax"]
+    for name, extra in {"left": [], "whole": ["--frame", "color"]}.items():
+        assert colorize(scan, "-o", tmp_path / f"{name}.png", *options, *extra) == 0
+    left, whole = (
+        np.asarray(Image.open(tmp_path / f"{n}.png")).astype(int) for n in ("left", "whole")
+    )
+    rim = np.ones(left.shape[:2], bool)
+    rim[6:-6, 6:-6] = False
+    assert np.ptp(left[rim], axis=1).max() == 0
+    assert np.ptp(left[~rim], axis=1).max() > 10
+    assert np.ptp(whole[rim], axis=1).max() > 10
+
+
 def test_format_of_all_results(colorize, album, tmp_path):
     assert colorize(album, "-o", tmp_path / "out", "--format", "tiff") == 0
     names = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*"))

@@ -138,6 +138,17 @@ def test_every_parameter_arrives(client, colorizer):
         assert answer.content != colorizer(sent)
 
 
+def test_a_frame_is_left_or_coloured(client, colorizer):
+    sent = encoded("PNG", np.pad(grey(), 6, constant_values=245))
+    left, colored = (
+        client.post("/colorize", content=sent, params=params).content
+        for params in ({}, {"frame": "color"})
+    )
+    assert left == colorizer(sent)
+    assert colored == colorizer(sent, frame="color")
+    assert left != colored
+
+
 def test_sixteen_bits_stay(client):
     wide = (grey().astype(np.uint16) * 257) + 3
     stream = cv2.imencode(".png", wide)[1].tobytes()
@@ -195,6 +206,7 @@ def test_a_grey_format_becomes_png(client):
         ({"size": "large"}, "size: input should be a valid integer"),
         ({"decode": "best"}, "decode: input should be"),
         ({"upsample": "nearest"}, "upsample: input should be"),
+        ({"frame": "crop"}, "frame: input should be"),
         ({"format": "psd"}, "format: input should be"),
         ({"decode": "argmax", "temperature": 0.5}, "decode='argmax' has no temperature"),
     ],
@@ -371,7 +383,16 @@ def test_the_calls_are_described(client):
     described = client.get("/openapi.json").json()
     call = described["paths"]["/colorize"]["post"]
     names = {parameter["name"] for parameter in call["parameters"]}
-    expected = {"preset", "temperature", "saturation", "size", "decode", "upsample", "format"}
+    expected = {
+        "preset",
+        "temperature",
+        "saturation",
+        "size",
+        "decode",
+        "upsample",
+        "frame",
+        "format",
+    }
     assert names == expected
     assert set(call["responses"]) == {"200", "400", "408", "413", "415", "422", "503"}
     assert set(call["requestBody"]["content"]) >= {"multipart/form-data", "image/*"}

@@ -124,6 +124,43 @@ def test_controls_cost_no_forward_pass(studio, colorizer, photos):
         hook.remove()
 
 
+@pytest.fixture
+def scan(tmp_path):
+    """A camera man in a white frame of another width on every side."""
+    path = tmp_path / "scan.png"
+    photo = np.asarray(Image.fromarray(data.camera()).resize((80, 60)))
+    Image.fromarray(np.pad(photo, ((10, 8), (6, 14)), constant_values=245)).save(path)
+    return path
+
+
+def test_a_frame_has_neither_colours_nor_confidence(studio, colorizer, scan):
+    inside = (slice(10, 70), slice(6, 86))
+    usual = colorizer(shown(scan), preset="vivid", temperature=0.5, saturation=1.2, size=32)
+    assert levels_apart(studio.preview(scan, SETTINGS), usual) <= 1
+    assert np.asarray(usual)[inside].std(axis=2).max() > 1
+    drawn, _ = studio.confidence(scan, SETTINGS, radius=20)
+    outside = np.ones(drawn.shape[:2], bool)
+    outside[inside] = False
+    for picture in (drawn, usual):
+        assert levels_apart(picture[outside], 245) == 0
+    assert drawn[inside].std(axis=2).min() > 1
+    colored = studio.color_file(scan.read_bytes(), SETTINGS)
+    with Image.open(io.BytesIO(colored.data)) as image:
+        assert levels_apart(image, usual) == 0
+    whole = studio.color_file(scan.read_bytes(), replace(SETTINGS, frame="color"))
+    assert whole.data != colored.data
+
+
+def test_a_point_of_a_framed_photo_is_that_of_its_inside(studio, colorizer, scan):
+    photo = np.ascontiguousarray(shown(scan)[10:70, 6:86])
+    distribution = colorizer.distribution(photo, size=32)
+    for x, y in ((0.0, 0.0), (0.3, 0.9), (1.0, 1.0)):
+        in_scan = ((6 + 80 * x) / 100, (10 + 60 * y) / 78)
+        assert studio.suggest(scan, SETTINGS, *in_scan) == distribution.suggest(x, y)
+    corner = distribution.suggest(0, 1)
+    assert studio.suggest(scan, SETTINGS, 0.01, 0.99) == corner  # the nearest point inside
+
+
 def test_what_is_kept_is_bounded(studio):
     assert studio.look.cache_info().maxsize == KEPT_PHOTOS
 

@@ -107,7 +107,7 @@ def _find_samples(folder: Path | None) -> list[Path]:
 def _panels(original: Image.Image, colorizer: Colorizer) -> list[tuple[str, Image.Image]]:
     pixels = torch.from_numpy(np.asarray(original).copy()).permute(2, 0, 1)[None] / 255
     chroma = rgb_to_lab(pixels)[:, 1:].norm(dim=1).mean().item()
-    photo = read_photo(original)
+    photo = read_photo(original, find_frame=True)
     ab = colorizer.predict_ab(photo)
     grey, colored = photo.with_ab(ab, saturation=0.0), photo.with_ab(ab)
     assert isinstance(grey, Image.Image)

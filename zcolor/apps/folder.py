@@ -253,7 +253,8 @@ class ChainWorker:
     def _colored(self, job: Job, colorizer: Colorizer) -> tuple[Path, AnyArray, Metadata]:
         """Give the coloured pixels, and where they belong."""
         target, settings = job.target, self.settings
-        photo = read_photo(job.source, max_pixels=self.max_pixels)
+        find_frame = settings.frame == "leave"
+        photo = read_photo(job.source, max_pixels=self.max_pixels, find_frame=find_frame)
         named = format_for(target)
         if color_format(named, alpha=photo.has_alpha) != named:
             if job.chosen:

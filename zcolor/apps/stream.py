@@ -49,7 +49,7 @@ def color_bytes(
     ValueError
         For options that make no sense, and a format that cannot hold the transparency.
     """
-    photo = read_photo(data, max_pixels=max_pixels)
+    photo = read_photo(data, max_pixels=max_pixels, find_frame=settings.frame == "leave")
     if file_format is None:
         file_format = color_format(photo.format, alpha=photo.has_alpha)
     elif photo.has_alpha and file_format not in ALPHA_FORMATS:

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from zcolor.apps.web_studio import ColoredFile, RefusedError, Studio, TooManyPixelsError
 from zcolor.apps.web_work import QueueFullError, WebLimits, WorkQueue
 from zcolor.readers import ImageReadError
-from zcolor.settings import MAX_SATURATION, ColorizeSettings, DecodeMethod, Preset, Upsample
+from zcolor.settings import MAX_SATURATION, ColorizeSettings, DecodeMethod, Frame, Preset, Upsample
 
 logger = logging.getLogger(__name__)
 
@@ -150,6 +150,9 @@ def add_api(
         upsample: Annotated[
             Upsample, Query(description="How colour comes to full size.")
         ] = "guided",
+        frame: Annotated[
+            Frame, Query(description="A frame all around: left grey, or coloured too.")
+        ] = "leave",
         format: Annotated[  # noqa: A002 (the name of the parameter)
             Format | None, Query(description="Of the answer; else that of the upload.")
         ] = None,
@@ -157,7 +160,16 @@ def add_api(
         """Colour a photograph; size, format, 16 bits, transparency, and EXIF are kept."""
         try:
             settings = ColorizeSettings(
-                preset, decode, temperature, None, None, None, size, upsample, saturation
+                preset,
+                decode,
+                temperature,
+                None,
+                None,
+                None,
+                size,
+                upsample,
+                saturation,
+                frame=frame,
             )
         except ValueError as error:
             raise HTTPException(422, str(error)) from error

@@ -22,6 +22,7 @@ from zcolor.colorizer import Colorizer
 from zcolor.distribution import ColorDistribution
 from zcolor.files import encode_image, image_size
 from zcolor.formats import color_format
+from zcolor.frame import Inside
 from zcolor.palette import Suggestion
 from zcolor.photo import Photo, read_photo
 from zcolor.readers import ImageReadError
@@ -97,9 +98,14 @@ class Look:
     """What is kept of a photo while people choose its colours."""
 
     distribution: ColorDistribution
-    """The network's answer for the whole photo."""
+    """The network's answer for what lies inside the photo's frame, or all of it."""
     small: Photo
     """The photo at preview size, without transparency: an 8-bit array."""
+
+    @property
+    def inside(self) -> Inside:
+        """Where the network's answer belongs, in pixels of the preview."""
+        return self.small.inside or Inside(0, self.small.height, 0, self.small.width)
 
 
 class Studio:
@@ -157,7 +163,7 @@ class Studio:
         UnfitFormatError
             If the format cannot hold the picture's transparency.
         """
-        photo = self._read(data)
+        photo = self._read(data, find_frame=settings.frame == "leave")
         chosen = color_format(file_format or photo.format, alpha=photo.has_alpha)
         if file_format is not None and chosen != file_format:
             raise UnfitFormatError(
@@ -196,24 +202,32 @@ class Studio:
 
         Returns
         -------
-        The preview, (h, w, 3), under OpenCV's viridis (dark 0, yellow 1), and the mean over the
-        photo, in [0, 1].
+        The preview, (h, w, 3), under OpenCV's viridis (dark 0, yellow 1), but for its frame, and
+        the mean over the photo, in [0, 1].
         """
         look = self.look(path, settings.size)
         ab = self._decode(path, settings)
         sure = look.distribution.confidence(radius=radius, ab=ab)[0, 0].float().cpu()
-        grey = self.before(path, settings)
+        drawn = self.before(path, settings).copy()
+        grey = drawn[look.inside.slices]
         height, width = grey.shape[:2]
         large = cv2.resize((sure.numpy() * 255).astype(np.uint8), (width, height))
         colors = cv2.applyColorMap(large, cv2.COLORMAP_VIRIDIS)[..., ::-1]
-        drawn = cv2.addWeighted(colors, _MAP_SHARE, grey, 1 - _MAP_SHARE, 0).astype(np.uint8)
+        grey[:] = cv2.addWeighted(colors, _MAP_SHARE, grey, 1 - _MAP_SHARE, 0)
         return drawn, sure.mean().item()
 
     def suggest(
         self, path: Path, settings: ColorizeSettings, x: float, y: float
     ) -> list[Suggestion]:
-        """Suggest colours for a point, given as fractions of width and height."""
-        return self.look(path, settings.size).distribution.suggest(x, y)
+        """Suggest colours for a point, given as fractions of width and height.
+
+        A point of the frame gets the suggestions of the nearest one inside.
+        """
+        look = self.look(path, settings.size)
+        top, bottom, left, right = look.inside
+        across = (x * look.small.width - left) / (right - left)
+        down = (y * look.small.height - top) / (bottom - top)
+        return look.distribution.suggest(min(max(across, 0), 1), min(max(down, 0), 1))
 
     def _decode(self, path: Path, settings: ColorizeSettings) -> Tensor:
         net = self.colorizer.net
@@ -225,12 +239,16 @@ class Studio:
         return with_coarse_colors(ab, replace(coarse, defaults=how).decode())
 
     def _look(self, path: Path, size: int | None) -> Look:
-        photo = self._read(path.read_bytes())
+        photo = self._read(path.read_bytes(), find_frame=True)
         pixels = _opaque(np.asarray(photo.pixels)[0])
-        distribution = self.colorizer.distribution(pixels, size=size)
-        return Look(distribution, read_photo(shrink(pixels)))
+        small = read_photo(shrink(pixels))
+        if photo.inside is not None:
+            pixels = pixels[photo.inside.slices]
+            scales = small.height / photo.height, small.width / photo.width
+            small = replace(small, inside=photo.inside.scaled(*scales))
+        return Look(self.colorizer.distribution(pixels, size=size), small)
 
-    def _read(self, data: bytes) -> Photo:
+    def _read(self, data: bytes, *, find_frame: bool) -> Photo:
         try:
             width, height = image_size(data)
         except ImageReadError as error:
@@ -241,7 +259,7 @@ class Studio:
                 "that this server takes; make it smaller, or use the zcolor command"
             )
         try:
-            return read_photo(data, max_pixels=self.max_pixels)
+            return read_photo(data, max_pixels=self.max_pixels, find_frame=find_frame)
         except ImageReadError as error:
             raise DamagedImageError(_told(error)) from error
 
