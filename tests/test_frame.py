@@ -13,11 +13,11 @@ from zcolor import Colorizer
 from zcolor.apps.folder import color_files
 from zcolor.apps.stream import color_bytes
 from zcolor.files import encode_image
-from zcolor.frame import SEARCH_SIDE, Inside, find_inside, may_be_framed
+from zcolor.frame import SEARCH_SIDE, FilmBars, Inside, find_inside, inside_bars, inside_frame
 from zcolor.models.zhang import Zhang
 from zcolor.photo import read_photo
 from zcolor.registry import save_model
-from zcolor.render import inside_frame, join_ab
+from zcolor.render import join_ab
 from zcolor.settings import ColorizeSettings
 
 PHOTO = np.ascontiguousarray(data.camera()[::3, ::3])
@@ -134,10 +134,11 @@ def test_a_frame_that_leaves_next_to_nothing_is_none():
     assert find_inside(framed(photo, (40, 40, 40, 40), 96)) is None
 
 
-def test_the_cheap_look_agrees_with_the_search():
-    for tone in range(0, 101, 5):
-        picture = framed(np.full((60, 60), 50 if tone > 70 else 90, np.float32), [6] * 4, tone)
-        assert may_be_framed([picture[0], picture[-1]]) or find_inside(picture) is None
+@pytest.mark.parametrize("tone", range(0, 256, 15))
+def test_the_cheap_look_at_two_rows_hides_no_frame(tone):
+    picture = framed(np.full((60, 60), 120 if tone > 170 else 230, np.uint8), [6] * 4, tone)
+    lightness = read_photo(picture).lightness(72, "cpu")[0, 0].numpy()
+    assert inside_frame(picture[None, ..., None]) == find_inside(lightness)
 
 
 @given(st.tuples(*[st.integers(0, 40)] * 4), st.floats(0.1, 8), st.floats(0.1, 8))
@@ -158,6 +159,61 @@ def test_a_large_scan_is_searched_small_and_found_within_a_pixel_of_the_search()
     assert found is not None
     slack = np.abs(np.subtract(found, place(photo, margins)))
     assert slack.max() <= max(scan.shape) / SEARCH_SIDE
+
+
+# ---- the bars of a film ----------------------------------------------------------------------
+
+
+def boxed(vertical, horizontal, level=50.0, shape=(60, 100)):
+    frame = np.zeros(shape, np.float32)
+    frame[vertical : shape[0] - vertical, horizontal : shape[1] - horizontal] = level
+    return frame
+
+
+@given(st.integers(2, 25), st.integers(2, 40), st.floats(9, 100))
+def test_bars_are_found_with_a_line_of_each(vertical, horizontal, level):
+    bars = FilmBars()
+    expected = Inside(vertical - 1, 61 - vertical, horizontal - 1, 101 - horizontal)
+    assert bars.inside(boxed(vertical, horizontal, level)) == expected
+    assert not bars.gone
+
+
+def test_bars_only_become_narrower():
+    bars = FilmBars()
+    assert bars.inside(np.zeros((60, 100), np.float32)) is None  # a fade begins in black
+    assert bars.inside(boxed(20, 30)) == Inside(19, 41, 29, 71)  # a lamp in a dark room
+    assert bars.inside(boxed(0, 12)) == Inside(0, 60, 11, 89)
+    assert bars.inside(boxed(15, 30)) == Inside(0, 60, 11, 89)
+    assert bars.inside(np.zeros((60, 100), np.float32)) == Inside(0, 60, 11, 89)
+    assert bars.inside(boxed(0, 11)) == Inside(0, 60, 11, 89)  # a soft edge
+    assert bars.inside(boxed(0, 0)) is None
+    assert bars.gone
+    assert bars.inside(boxed(0, 12)) is None
+
+
+def test_noise_in_the_bars_is_no_picture():
+    frame = boxed(0, 20) + np.random.default_rng(0).uniform(0, 5, (60, 100)).astype(np.float32)
+    assert FilmBars().inside(frame) == Inside(0, 60, 19, 81)
+
+
+def test_one_bar_alone_is_a_dark_wall():
+    frame = boxed(0, 0)
+    frame[:, :30] = 0
+    assert FilmBars().inside(frame) is None
+
+
+def test_frames_are_looked_at_no_longer_once_the_bars_are_gone():
+    bars, looked = FilmBars(), []
+    bars.inside(boxed(0, 0))
+    bars.inside = looked.append
+    assert inside_bars(np.zeros((1, 60, 100, 3), np.uint8), bars) is None
+    assert looked == []
+
+
+def test_bars_of_a_large_frame():
+    frame = np.zeros((1, 1080, 1920, 3), np.uint8)
+    frame[:, :, 240:1680] = 120
+    assert inside_bars(frame, FilmBars()) == Inside(0, 1080, 235, 1685)
 
 
 # ---- colouring -----------------------------------------------------------------------------
@@ -216,9 +272,9 @@ def test_color_colours_the_picture_as_a_whole(tiny):
 def test_in_place_gives_the_same(tiny):
     ab = tiny.predict_ab(read_photo(SCAN, find_frame=True))
     rgb = np.repeat(SCAN[None, ..., None], 3, axis=3)
-    expected = join_ab(rgb, ab, inside=PLACE)
+    expected = join_ab(rgb, ab, inside=PLACE.slices)
     given_ = rgb.copy()
-    result = join_ab(given_, ab, inside=PLACE, in_place=True)
+    result = join_ab(given_, ab, inside=PLACE.slices, in_place=True)
     assert torch.equal(result, expected)
     np.testing.assert_array_equal(given_, expected.permute(0, 2, 3, 1).numpy())
 

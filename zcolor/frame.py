@@ -1,4 +1,4 @@
-"""Where a photograph begins inside its frame: a print's white border, or the black of a slide.
+"""Where a picture begins inside its frame: a print's border, the black of a slide, a film's bars.
 
 A network that was taught on photographs without frames takes the paper for snow and the black for
 night, and colours all that lies between accordingly. So it is shown what lies inside, and the
@@ -7,11 +7,15 @@ frame stays grey.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
+
+from zcolor.arrays import AnyArray
+from zcolor.render import resized_lightness
 
 Lightness = npt.NDArray[np.float32]
 
@@ -28,6 +32,8 @@ _LEFT, _WITHIN = 0.4, 4
 # Narrowest and widest frame, as a share of the short side: the colours of what is narrower hardly
 # suffer, and nothing would be left inside of what is wider.
 _NARROWEST, _WIDEST = 0.008, 0.35
+# L of the black bars of a film at most, with the noise of its compression.
+_BLACK_BAR = 8.0
 
 
 class Inside(NamedTuple):
@@ -59,17 +65,6 @@ class Inside(NamedTuple):
         )
 
 
-def may_be_framed(rims: Sequence[Lightness]) -> bool:
-    """Tell cheaply whether a frame is worth a search: by the L of some lines at the border.
-
-    Examples
-    --------
-    >>> may_be_framed([np.full(80, 95, np.float32)]), may_be_framed([np.full(80, 50, np.float32)])
-    (True, False)
-    """
-    return not _BLACK < float(np.median(np.concatenate([rim.ravel() for rim in rims]))) < _PAPER
-
-
 def find_inside(lightness: Lightness) -> Inside | None:
     """Find what lies inside a frame that goes around all of a picture.
 
@@ -93,10 +88,10 @@ def find_inside(lightness: Lightness) -> Inside | None:
     >>> find_inside(np.full((60, 80), 95, np.float32)) is None
     True
     """
-    rims = [lightness[0], lightness[-1], lightness[:, 0], lightness[:, -1]]
-    if not may_be_framed(rims):
+    rim = np.concatenate((lightness[0], lightness[-1], lightness[:, 0], lightness[:, -1]))
+    if not _may_frame(rim):
         return None
-    tone = float(np.median(np.concatenate(rims)))
+    tone = float(np.median(rim))
     strange = np.abs(lightness - tone) > _TOLERANCE
     widest = int(_WIDEST * min(lightness.shape))
     margins, straight = [], 0
@@ -112,6 +107,136 @@ def find_inside(lightness: Lightness) -> Inside | None:
         straight += bool(turned[:_WITHIN].mean(axis=1).max() > _LEFT)
     narrowest = min(margins) >= max(1, round(_NARROWEST * min(lightness.shape)))
     return found if narrowest and straight >= len(margins) - 1 else None
+
+
+class FilmBars:
+    """The black bars beside, or above and below, the picture of a film: those of all its frames.
+
+    A dark scene has bars of its own, and a title may lie in them: so the bars are what every frame
+    so far has had, and only become narrower.
+
+    Examples
+    --------
+    >>> frame = np.zeros((60, 100), np.float32)
+    >>> frame[:, 20:80] = 50
+    >>> bars = FilmBars()
+    >>> bars.inside(frame), bars.inside(np.zeros_like(frame)), bars.inside(frame + 20)
+    (Inside(top=0, bottom=60, left=19, right=81), Inside(top=0, bottom=60, left=19, right=81), None)
+    """
+
+    def __init__(self) -> None:
+        self._margins: tuple[int, int] | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether some frame had no bars, so that the rest need not be looked at."""
+        return self._margins is not None and max(self._margins) <= 0
+
+    def inside(self, lightness: Lightness) -> Inside | None:
+        """Look at the next frame and tell what lies between the bars.
+
+        Parameters
+        ----------
+        lightness
+            (h, w) L in [0, 100] of the frame; all frames are of one size.
+
+        Returns
+        -------
+        What lies between them, and a line of each; None if there are none (any more).
+        """
+        bright = lightness > _BLACK_BAR
+        height, width = bright.shape
+        tops = _margin(bright, height), _margin(bright[::-1], height)
+        sides = _margin(bright.T, width), _margin(bright.T[::-1], width)
+        if None not in tops + sides:  # a black frame tells nothing
+            vertical, horizontal = (min(m for m in pair if m is not None) for pair in (tops, sides))
+            # An edge is soft: bars that are one line narrower now are the same bars.
+            known = self._margins or (vertical - 1, horizontal - 1)
+            self._margins = (
+                known[0] if vertical >= known[0] else vertical - 1,
+                known[1] if horizontal >= known[1] else horizontal - 1,
+            )
+        top, left = (max(0, margin) for margin in self._margins or (0, 0))
+        narrowest = _NARROWEST * min(height, width)
+        if max(top, left) < max(1, narrowest):
+            return None
+        return Inside(top, height - top, left, width - left)
+
+
+def inside_frame(pixels: AnyArray | Tensor) -> Inside | None:
+    """Find what lies inside the frame of a picture: `find_inside`, on any pixels.
+
+    Parameters
+    ----------
+    pixels
+        As at the top of `zcolor.render`, of one picture.
+
+    Returns
+    -------
+    The inside in pixels, or None where no frame is.
+
+    Examples
+    --------
+    >>> print_ = np.full((1, 60, 80, 1), 240, np.uint8)
+    >>> print_[:, 5:55, 6:74] = 90
+    >>> inside_frame(print_)
+    Inside(top=5, bottom=55, left=6, right=74)
+    """
+    first, last = slice(0, 1), slice(-1, None)
+    rows = [
+        pixels[:, :, row] if isinstance(pixels, Tensor) else pixels[:, row] for row in (first, last)
+    ]
+    rim = np.stack([_small(row, 1, _size(pixels)[1]) for row in rows])
+    return _search(pixels, find_inside) if _may_frame(rim) else None  # mostly this is the end
+
+
+def inside_bars(pixels: AnyArray | Tensor, bars: FilmBars) -> Inside | None:
+    """Find what lies between the black bars of a film: `FilmBars`, on any pixels.
+
+    Parameters
+    ----------
+    pixels
+        As at the top of `zcolor.render`, of the film's next frame.
+    bars
+        What is known from the frames before; it learns of this one.
+
+    Returns
+    -------
+    What lies between them in pixels, or None where there are none.
+
+    Examples
+    --------
+    >>> frame = np.zeros((1, 60, 100, 1), np.uint8)
+    >>> frame[:, :, 20:80] = 120
+    >>> inside_bars(frame, FilmBars())
+    Inside(top=0, bottom=60, left=19, right=81)
+    """
+    return None if bars.gone else _search(pixels, bars.inside)
+
+
+def _search(pixels: AnyArray | Tensor, find: Callable[[Lightness], Inside | None]) -> Inside | None:
+    """Find an inside on a small copy of one picture."""
+    height, width = _size(pixels)
+    scale = min(1.0, SEARCH_SIDE / max(height, width))
+    rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+    found = find(_small(pixels, rows, columns))
+    return None if found is None else found.scaled(height / rows, width / columns)
+
+
+def _small(pixels: AnyArray | Tensor, height: int, width: int) -> Lightness:
+    """Give the L of one picture at another size."""
+    lightness: Lightness = resized_lightness(pixels, height, width, device="cpu")[0, 0].numpy()
+    return lightness
+
+
+def _size(pixels: AnyArray | Tensor) -> tuple[int, int]:
+    height, width = pixels.shape[-2:] if isinstance(pixels, Tensor) else pixels.shape[1:3]
+    return height, width
+
+
+def _may_frame(rim: Lightness) -> bool:
+    """Tell the tone of paper or black from others, by what lies at a picture's border."""
+    return not _BLACK < float(np.median(rim)) < _PAPER
 
 
 def _margin(strange: npt.NDArray[np.bool_], widest: int) -> int | None:

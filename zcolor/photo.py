@@ -38,10 +38,10 @@ from zcolor.files import (
     read_image,
 )
 from zcolor.formats import color_format
-from zcolor.frame import Inside
+from zcolor.frame import Inside, inside_frame
 from zcolor.icc import srgb_profile
 from zcolor.metadata import Metadata
-from zcolor.render import inside_frame, join_ab, resized_lightness
+from zcolor.render import join_ab, resized_lightness
 from zcolor.working import working_shape
 
 ImageLike = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | AnyArray | Tensor
@@ -92,14 +92,18 @@ class Photo:
         return self._n_channels in (2, 4)
 
     @property
+    def _area(self) -> tuple[slice, slice] | None:
+        """Rows and columns that the network sees; None: all."""
+        return None if self.inside is None else self.inside.slices
+
+    @property
     def _within(self) -> AnyArray | Tensor:
         """The pixels that the network sees."""
-        if self.inside is None:
+        if self._area is None:
             return self.pixels
-        rows, columns = self.inside.slices
         if isinstance(self.pixels, Tensor):
-            return self.pixels[:, :, rows, columns]
-        return self.pixels[:, rows, columns]
+            return self.pixels[:, :, *self._area]
+        return self.pixels[:, *self._area]
 
     @property
     def _n_channels(self) -> int:
@@ -209,7 +213,7 @@ class Photo:
                 saturation=saturation,
                 dtype=torch.uint8,
                 in_place=in_place and self.owned,
-                inside=self.inside,
+                inside=self._area,
             )
             return self._to_pil(_channels_last(colored)[0])
         if self.kind == "bytes":
@@ -217,7 +221,7 @@ class Photo:
             file_format = color_format(self.format, alpha=self.has_alpha)
             return encode_image(pixels, file_format, self.metadata)
         colored = join_ab(
-            self.pixels, ab, upsample=upsample, saturation=saturation, inside=self.inside
+            self.pixels, ab, upsample=upsample, saturation=saturation, inside=self._area
         )
         if isinstance(self.pixels, Tensor):
             return colored if self.batched else colored[0]
@@ -261,7 +265,7 @@ class Photo:
             upsample=upsample,
             saturation=saturation,
             in_place=in_place and self.owned,
-            inside=self.inside,
+            inside=self._area,
         )
         rendered: AnyArray = _channels_last(colored)[0]
         return rendered

@@ -9,12 +9,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from zcolor.arrays import TORCH_DTYPES, AnyArray, from_float, to_float
-from zcolor.frame import SEARCH_SIDE, Inside, find_inside, may_be_framed
 from zcolor.lab import lab_to_rgb, rgb_to_lightness
 from zcolor.render8 import join_8bit
 from zcolor.settings import check_upsample
@@ -64,36 +62,6 @@ def resized_lightness(
     return rgb_to_lightness(rgb.expand(-1, 3, -1, -1)).clamp(0, 100)
 
 
-def inside_frame(pixels: AnyArray | Tensor) -> Inside | None:
-    """Find what lies inside the frame of a picture: `zcolor.frame.find_inside`, on any pixels.
-
-    Parameters
-    ----------
-    pixels
-        As at the top of this module, of one picture.
-
-    Returns
-    -------
-    The inside in pixels, or None where no frame is.
-
-    Examples
-    --------
-    >>> print_ = np.full((1, 60, 80, 1), 240, np.uint8)
-    >>> print_[:, 5:55, 6:74] = 90
-    >>> inside_frame(print_)
-    Inside(top=5, bottom=55, left=6, right=74)
-    """
-    height, width = pixels.shape[-2:] if isinstance(pixels, Tensor) else pixels.shape[1:3]
-    rims = (_strip(pixels, 0, 1), _strip(pixels, height - 1, height))
-    if not may_be_framed([_lightness(rim) for rim in rims]):  # most photographs end here
-        return None
-    scale = min(1.0, SEARCH_SIDE / max(height, width))
-    rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
-    small = resized_lightness(pixels, rows, columns, device="cpu")[0, 0].numpy()
-    found = find_inside(small)
-    return None if found is None else found.scaled(height / rows, width / columns)
-
-
 def join_ab(
     pixels: AnyArray | Tensor,
     ab: Tensor,
@@ -102,7 +70,7 @@ def join_ab(
     saturation: float = 1.0,
     dtype: torch.dtype | None = None,
     in_place: bool = False,
-    inside: Inside | None = None,
+    inside: tuple[slice, slice] | None = None,
 ) -> Tensor:
     """Join ab to the full-size L of pictures of equal size.
 
@@ -124,7 +92,7 @@ def join_ab(
         Write the colours over NumPy `pixels` and return these, where they have room for them (RGB
         or RGBA, of the result's dtype, not read-only); the picture is never held twice then.
     inside
-        Where the picture lies to which `ab` belongs; what is around it stays grey.
+        Rows and columns that `ab` belongs to; what is around them stays grey.
 
     Returns
     -------
@@ -143,12 +111,11 @@ def join_ab(
     [128, 128, 128]
     """
     if inside is not None:
-        area = inside.slices
-        within = pixels[:, :, *area] if isinstance(pixels, Tensor) else pixels[:, *area]
+        within = pixels[:, :, *inside] if isinstance(pixels, Tensor) else pixels[:, *inside]
         colored = join_ab(within, ab, upsample=upsample, saturation=saturation, dtype=dtype)
         grey = ab.new_zeros(len(ab), 2, 1, 1)
         framed = join_ab(pixels, grey, upsample="bilinear", dtype=dtype, in_place=in_place)
-        framed[:, :, *area] = colored
+        framed[:, :, *inside] = colored
         return framed
     if isinstance(pixels, Tensor):
         n, n_channels, height, width = pixels.shape
@@ -234,13 +201,6 @@ def _strip(pixels: AnyArray | Tensor, start: int, stop: int) -> Tensor:
     # A copy of the strip: arrays may be read-only, reversed or byte-swapped, tensors may not.
     rows = np.array(pixels[:, start:stop], dtype=pixels.dtype.newbyteorder("="), order="C")
     return torch.from_numpy(rows).permute(0, 3, 1, 2)
-
-
-def _lightness(strip: Tensor) -> npt.NDArray[np.float32]:
-    """Give the L (rows, w) of a strip of one picture."""
-    rgb = to_float(strip[:1, : 1 if strip.shape[1] < 3 else 3], "cpu", torch.float32)
-    lightness: npt.NDArray[np.float32] = rgb_to_lightness(rgb.expand(-1, 3, -1, -1))[0, 0].numpy()
-    return lightness
 
 
 def _channels_last(pixels: AnyArray | Tensor, index: int) -> AnyArray:

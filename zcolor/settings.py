@@ -202,8 +202,8 @@ class ColorizeSettings:
     lend: float = 0.7
     """How far colours lean towards the reference's, 0 (not at all) to 2; 1 is Bayes' rule."""
     frame: Frame = "leave"
-    """A white or black frame all around a photograph: `leave` it grey and colour what lies inside,
-    or `color` the picture as a whole (films always are)."""
+    """A white or black frame all around a photograph, or the black bars of a film: `leave` it grey
+    and colour what lies inside, or `color` the picture as a whole."""
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""

@@ -160,6 +160,40 @@ def test_colours_are_tagged_and_right(color, film, tmp_path):
     assert np.abs(rgb.mean(axis=(1, 2)) - expected.mean(axis=(1, 2))).max() < 0.005
 
 
+def test_black_bars_stay_black_and_the_picture_is_coloured_as_if_they_were_not_there(
+    color, pictures, tmp_path
+):
+    boxed = [np.pad(picture, ((0, 0), (32, 32))) for picture in pictures]
+    options = {"codec": "ffv1", "pixel_format": "gray", "options": (), "sound": None}
+    film = write_film(tmp_path / "boxed.mkv", [boxed[0] // 30, *boxed], **options)
+    report = color(film, tmp_path / "out.mkv", crf=0, smooth=0)
+    colorizer = Colorizer(_model(color), device="cpu")
+    for made, picture in list(zip(frames_of(report.path)[1:], boxed, strict=True))[::4]:
+        rgb = rgb_of(made).astype(int)
+        # A line of each bar is looked at too.
+        expected = colorizer(np.ascontiguousarray(picture[:, 31:-31]), frame="color")
+        assert np.abs(rgb[:, 31:-31] - expected).mean() < 5
+        assert np.abs(rgb[:, :30]).max() <= 3
+        assert np.abs(rgb[:, -30:]).max() <= 3
+    whole = color(
+        film, tmp_path / "whole.mkv", crf=0, smooth=0, settings=ColorizeSettings(frame="color")
+    )
+    other = rgb_of(frames_of(whole.path)[1]).astype(int)[:, 31:-31]
+    alone = colorizer(np.ascontiguousarray(boxed[0]), frame="color")[:, 31:-31]
+    assert np.abs(other - alone).mean() < 5
+    assert np.abs(other - rgb_of(frames_of(report.path)[1])[:, 31:-31]).mean() > 10
+
+
+def test_bars_do_not_begin_a_scene_with_every_frame(color, pictures, tmp_path):
+    random = np.random.default_rng(0)
+    boxed = [
+        np.pad(picture, ((12, 12), (0, 0))) + random.integers(0, 4, (88, 96), np.uint8)
+        for picture in pictures
+    ]
+    film = write_film(tmp_path / "boxed.mp4", boxed)
+    assert color(film, tmp_path / "out.mp4").n_scenes == 1
+
+
 def _model(color):
     return color.__closure__[0].cell_contents
 

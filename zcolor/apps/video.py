@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from zcolor.apps.film import CONTAINERS, Upright, check_av, created, look, opene
 from zcolor.apps.film_copy import FilmCopy
 from zcolor.atomic import whole_file
 from zcolor.colorizer import Colorizer
+from zcolor.frame import FilmBars, inside_bars
 from zcolor.photo import read_photo
 from zcolor.settings import ColorizeSettings
 from zcolor.temporal import SMOOTH, TemporalSmoother
@@ -116,7 +117,8 @@ def color_video(
         created(temporary, CONTAINERS[target.suffix.lower()]) as made,
     ):
         copy = FilmCopy(given, made, source=source, target=target, upright=upright, crf=crf)
-        painter = _Painter(colorizer, settings, smoother, upright, copy.pixel_format)
+        bars = FilmBars() if settings.frame == "leave" else None
+        painter = _Painter(colorizer, settings, smoother, upright, copy.pixel_format, bars)
         with tqdm(
             total=copy.expected_frames,
             desc="colouring",
@@ -137,6 +139,8 @@ class _Painter:
     smoother: TemporalSmoother
     upright: Upright
     pixel_format: str
+    bars: FilmBars | None
+    """The black bars that are left black; None: frames are coloured as a whole."""
 
     def paint(self, frame: VideoFrame) -> VideoFrame:
         """Give the coloured frame, upright, in BT.709."""
@@ -154,6 +158,8 @@ class _Painter:
             format="rgb24", src_color_range=frame.color_range, interpolation=exact
         )
         photo = read_photo(self.upright(np.asarray(given.to_ndarray(), np.uint8)))
+        if self.bars is not None:
+            photo = replace(photo, inside=inside_bars(photo.pixels, self.bars))
         settings, net = self.settings, self.colorizer.net
         with torch.inference_mode():
             size = int(settings.size or net.working_size)
