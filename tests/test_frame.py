@@ -117,6 +117,25 @@ def test_a_frame_goes_all_around(margins):
     assert find_inside(framed(photo, margins, 96)) is None
 
 
+@pytest.mark.parametrize(("vertical", "horizontal"), [(0, 20), (15, 0), (12, 20)])
+def test_black_bars_are_a_frame_on_two_sides(vertical, horizontal):
+    picture = np.pad(PHOTO, ((vertical, vertical), (horizontal, horizontal)))
+    found = inside_frame(picture[None, ..., None])
+    slack = np.abs(np.subtract(found, place(PHOTO, [vertical, vertical, horizontal, horizontal])))
+    assert slack.max() <= 1
+
+
+@pytest.mark.parametrize("margins", [(15, 0, 0, 0), (0, 0, 0, 20), (20, 0, 20, 0)])
+def test_black_on_one_side_is_no_bar(margins):
+    assert inside_frame(framed(PHOTO, margins, 0)[None, ..., None]) is None
+
+
+def test_a_lamp_in_a_dark_room_is_not_between_bars():
+    y, x = np.mgrid[:100, :140]
+    lamp = np.clip(90 - np.hypot(y - 50, x - 70) * 3, 0, 100).astype(np.float32)
+    assert find_inside(lamp) is None
+
+
 @pytest.mark.parametrize("tone", [30, 50, 65])
 def test_a_sky_or_a_wall_is_no_paper(tone):
     photo = np.random.default_rng(0).uniform(0, 100, (90, 120)).astype(np.float32)
@@ -135,7 +154,7 @@ def test_a_frame_that_leaves_next_to_nothing_is_none():
 
 
 @pytest.mark.parametrize("tone", range(0, 256, 15))
-def test_the_cheap_look_at_two_rows_hides_no_frame(tone):
+def test_the_cheap_look_at_the_border_hides_no_frame(tone):
     picture = framed(np.full((60, 60), 120 if tone > 170 else 230, np.uint8), [6] * 4, tone)
     lightness = read_photo(picture).lightness(72, "cpu")[0, 0].numpy()
     assert inside_frame(picture[None, ..., None]) == find_inside(lightness)

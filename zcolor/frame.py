@@ -27,8 +27,8 @@ _PAPER, _BLACK = 70.0, 20.0
 # room for grain, dust and the JPEG's ringing.
 _STRAY, _TOLERANCE = 0.08, 10.0
 # The frame ends where more than this share of a line has left its tone, within so many lines:
-# edges are straight, and what stands before a bright sky is not.
-_LEFT, _WITHIN = 0.4, 4
+# edges are straight, and what stands before a bright sky is not. Of bars, which are two, more.
+_LEFT, _LEFT_BARS, _WITHIN = 0.4, 0.6, 4
 # Narrowest and widest frame, as a share of the short side: the colours of what is narrower hardly
 # suffer, and nothing would be left inside of what is wider.
 _NARROWEST, _WIDEST = 0.008, 0.35
@@ -66,7 +66,7 @@ class Inside(NamedTuple):
 
 
 def find_inside(lightness: Lightness) -> Inside | None:
-    """Find what lies inside a frame that goes around all of a picture.
+    """Find what lies inside a frame that goes around all of a picture, or between two black bars.
 
     Parameters
     ----------
@@ -76,8 +76,9 @@ def find_inside(lightness: Lightness) -> Inside | None:
     Returns
     -------
     The inside, or None where no frame is: its four sides are of one tone, that of paper or black,
-    and at least three of them end at a straight edge. A bright sky or a dark room that reaches the
-    picture's border is none.
+    and at least three of them end at a straight edge. Bars are two opposite sides in black, as wide
+    as each other, that end at straight edges. A bright sky or a dark room that reaches the
+    picture's border is neither.
 
     Examples
     --------
@@ -88,13 +89,17 @@ def find_inside(lightness: Lightness) -> Inside | None:
     >>> find_inside(np.full((60, 80), 95, np.float32)) is None
     True
     """
+    return _framed(lightness) or _between_bars(lightness)
+
+
+def _framed(lightness: Lightness) -> Inside | None:
     rim = np.concatenate((lightness[0], lightness[-1], lightness[:, 0], lightness[:, -1]))
     if not _may_frame(rim):
         return None
     tone = float(np.median(rim))
     strange = np.abs(lightness - tone) > _TOLERANCE
     widest = int(_WIDEST * min(lightness.shape))
-    margins, straight = [], 0
+    margins = []
     for turned in (strange, strange[::-1], strange.T, strange.T[::-1]):
         margin = _margin(turned, widest)
         if margin is None:
@@ -102,11 +107,25 @@ def find_inside(lightness: Lightness) -> Inside | None:
         margins.append(margin)
     top, bottom, left, right = margins
     found = Inside(top, lightness.shape[0] - bottom, left, lightness.shape[1] - right)
-    within = strange[found.slices]
-    for turned in (within, within[::-1], within.T, within.T[::-1]):
-        straight += bool(turned[:_WITHIN].mean(axis=1).max() > _LEFT)
+    straight = sum(share > _LEFT for share in _edges(strange[found.slices]))
     narrowest = min(margins) >= max(1, round(_NARROWEST * min(lightness.shape)))
     return found if narrowest and straight >= len(margins) - 1 else None
+
+
+def _between_bars(lightness: Lightness) -> Inside | None:
+    found = FilmBars().inside(lightness)
+    if found is None:
+        return None
+    top, bottom, left, right = _edges((lightness > _BLACK_BAR)[found.slices])
+    edges = [top, bottom] if found.top > 0 else []
+    edges += [left, right] if found.left > 0 else []
+    return found if min(edges) > _LEFT_BARS else None
+
+
+def _edges(strange: npt.NDArray[np.bool_]) -> list[float]:
+    """Tell how much of a line has another tone just inside the top, bottom, left and right edge."""
+    turned = (strange, strange[::-1], strange.T, strange.T[::-1])
+    return [float(lines[:_WITHIN].mean(axis=1).max()) for lines in turned]
 
 
 class FilmBars:
@@ -182,12 +201,12 @@ def inside_frame(pixels: AnyArray | Tensor) -> Inside | None:
     >>> inside_frame(print_)
     Inside(top=5, bottom=55, left=6, right=74)
     """
-    first, last = slice(0, 1), slice(-1, None)
-    rows = [
-        pixels[:, :, row] if isinstance(pixels, Tensor) else pixels[:, row] for row in (first, last)
-    ]
-    rim = np.stack([_small(row, 1, _size(pixels)[1]) for row in rows])
-    return _search(pixels, find_inside) if _may_frame(rim) else None  # mostly this is the end
+    every, ends = slice(None), (slice(0, 1), slice(-1, None))
+    for area in [(end, every) for end in ends] + [(every, end) for end in ends]:
+        side = pixels[:, :, *area] if isinstance(pixels, Tensor) else pixels[:, *area]
+        if _may_frame(_small(side, *_size(side))):
+            return _search(pixels, find_inside)
+    return None  # where most photographs end
 
 
 def inside_bars(pixels: AnyArray | Tensor, bars: FilmBars) -> Inside | None:
