@@ -28,6 +28,7 @@ from studies.report import PAGES, table, typed, write_page
 from zcolor.atomic import whole_file
 from zcolor.lab import rgb_to_lightness
 from zcolor.models.base import ColorNet
+from zcolor.precision import computes_in_bfloat16, fast_precision
 from zcolor.registry import load_model
 from zcolor.training.distributed import Crew
 from zcolor.training.learner import Learner
@@ -92,7 +93,7 @@ class Way:
     threads: int
     """Of the CPU."""
     bf16: bool
-    """In bfloat16 where torch's autocast does so, else in float32."""
+    """In bfloat16, on devices that compute in it, else in float32."""
 
     @property
     def name(self) -> str:
@@ -128,7 +129,11 @@ def ways_here() -> list[Way]:
         places.append(("cuda", n_cores()))
     if torch.backends.mps.is_available():
         places.append(("mps", n_cores()))
-    return [Way(device, n, bf16) for device, n in places for bf16 in (False, True)]
+    return [
+        Way(device, n, bf16)
+        for device, n in places
+        for bf16 in (False, True)[: 1 + computes_in_bfloat16(torch.device(device))]
+    ]
 
 
 def synchronize(device: str) -> None:
@@ -169,10 +174,7 @@ def make_task(net: ColorNet, cell: Cell, way: Way, pixels: Tensor) -> Callable[[
         decode = net.presets["vivid"]
 
         def work() -> None:
-            with (
-                torch.inference_mode(),
-                torch.autocast(way.device, torch.bfloat16, enabled=way.bf16),
-            ):
+            with torch.inference_mode(), fast_precision(device, bf16=way.bf16):
                 net.predict_ab(lightness, decode)
             synchronize(way.device)
 

@@ -11,6 +11,8 @@ import hypothesis
 import pytest
 import torch
 
+from zcolor.precision import computes_in_bfloat16
+
 # The same examples at every run, and never a verdict by the clock of a busy machine.
 hypothesis.settings.register_profile("zcolor", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("zcolor")
@@ -54,6 +56,18 @@ sys.meta_path.insert(0, _TorchvisionOps())
 @pytest.fixture(scope="session")
 def torchvision():
     return importlib.import_module("torchvision")
+
+
+@pytest.fixture
+def cpu_features(monkeypatch):
+    """Choose what the CPU says that it can do."""
+
+    def choose(**values):
+        computes_in_bfloat16.cache_clear()
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, **values})
+
+    yield choose
+    computes_in_bfloat16.cache_clear()
 
 
 @pytest.fixture(autouse=True)

@@ -14,18 +14,6 @@ from zcolor.precision import computes_in_bfloat16, fast_precision
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
-def features(monkeypatch):
-    """Choose what the CPU says that it can do."""
-
-    def choose(**values):
-        computes_in_bfloat16.cache_clear()
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, **values})
-
-    yield choose
-    computes_in_bfloat16.cache_clear()
-
-
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
@@ -36,8 +24,8 @@ def features(monkeypatch):
         ({}, False),
     ],
 )
-def test_it_is_the_cpus_word(features, values, expected):
-    features(**values)
+def test_it_is_the_cpus_word(cpu_features, values, expected):
+    cpu_features(**values)
     assert computes_in_bfloat16(CPU) is expected
     with fast_precision(CPU):
         dtype = torch.nn.Conv2d(1, 1, 1)(torch.zeros(1, 1, 2, 2)).dtype
@@ -54,14 +42,14 @@ def test_a_gpu_needs_compute_capability_8(monkeypatch):
 
 
 @pytest.mark.parametrize("options", [{}, {"preset": "accurate"}, {"temperature": 0.38}])
-def test_pictures_are_those_of_float32(features, options):
+def test_pictures_are_those_of_float32(cpu_features, options):
     """Whatever this CPU has: bfloat16 is then emulated, with the same rounding."""
     colorizer = Colorizer(device="cpu")
     differences = []
     for photo in (skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea()):
-        features(avx512_bf16=True)
+        cpu_features(avx512_bf16=True)
         fast = colorizer(photo, **options).astype(int)
-        features()
+        cpu_features()
         exact = colorizer(photo, **options).astype(int)
         differences.append(np.abs(fast - exact).max(axis=2).ravel())
     difference = np.concatenate(differences)
@@ -70,8 +58,8 @@ def test_pictures_are_those_of_float32(features, options):
     assert (difference <= 4).mean() >= 0.9999
 
 
-def test_the_distribution_is_float32_and_decodes_to_the_picture(features):
-    features(avx512_bf16=True)
+def test_the_distribution_is_float32_and_decodes_to_the_picture(cpu_features):
+    cpu_features(avx512_bf16=True)
     colorizer, photo = Colorizer(device="cpu"), skimage.data.coffee()
     distribution = colorizer.distribution(photo)
     assert distribution.logits.dtype == torch.float32

@@ -76,3 +76,15 @@ def test_the_teacher_sees_the_clean_photograph_and_has_its_share(aged_batch, sha
     moved = [(a - b).abs().max() for a, b in zip(net.parameters(), alone.parameters(), strict=True)]
     assert max(moved) > 0
     assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+@pytest.mark.parametrize(("wanted", "has"), [(True, True), (True, False), (False, True)])
+def test_bfloat16_is_taken_where_it_is_wanted_and_had(aged_batch, cpu_features, wanted, has):
+    cpu_features(avx512_bf16=has)
+    net, teacher = small_net(0), small_net(1).eval()
+    seen = []
+    for each in (net, teacher):
+        each.classifier.register_forward_hook(lambda _, __, answer: seen.append(answer.dtype))
+    settings = TrainSettings(width=1 / 16, targets="hard", bf16=wanted)
+    Learner(net, settings, Crew(0, 1, torch.device("cpu")), teacher).learn([aged_batch], 1e-3)
+    assert seen == [torch.bfloat16 if wanted and has else torch.float32] * 2

@@ -12,6 +12,7 @@ import torch
 
 from zcolor.models.base import ColorNet
 from zcolor.models.classifier import Classifier
+from zcolor.precision import computes_in_bfloat16
 from zcolor.registry import find_family, load_model
 from zcolor.training.augment import Augmenter, Degradation
 from zcolor.training.dataset import Photos, open_photos
@@ -118,9 +119,14 @@ def make_network(
             torch.from_numpy(priors.means),
             torch.from_numpy(rebalancing_weights(priors, s.rebalancing)),
         )
-    net = net.to(device)
-    # Convolutions in bfloat16 are fastest with the channels last.
-    return net.to(memory_format=torch.channels_last) if s.bf16 else net  # type: ignore[call-overload]
+    return _laid_out(net.to(device), device, bf16=s.bf16)
+
+
+def _laid_out(net: ColorNet, device: torch.device, *, bf16: bool) -> ColorNet:
+    """Put the channels last, where convolutions are computed in bfloat16: fastest so."""
+    if not (bf16 and computes_in_bfloat16(device)):
+        return net
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _begin_with(net: ColorNet, init: str | os.PathLike[str]) -> None:
@@ -152,7 +158,7 @@ def load_teacher(
     device
         Where the teacher goes.
     bf16
-        Lay its weights out for bfloat16.
+        Lay its weights out for bfloat16 where the device computes in it.
 
     Raises
     ------
@@ -174,7 +180,8 @@ def load_teacher(
             "train with the priors and the --rebalancing that it was trained with"
         )
     master = master.to(device).eval().requires_grad_(requires_grad=False)
-    return master.to(memory_format=torch.channels_last) if bf16 else master  # type: ignore[call-overload]
+    _laid_out(master, device, bf16=bf16)
+    return master
 
 
 def make_loaders(

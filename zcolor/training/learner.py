@@ -13,6 +13,7 @@ from zcolor.lab import rgb_to_lab, rgb_to_lightness
 from zcolor.losses import taught_cross_entropy
 from zcolor.models.base import ColorNet, Output
 from zcolor.models.classifier import Classifier
+from zcolor.precision import fast_precision
 from zcolor.training.distributed import Crew
 from zcolor.training.loader import Batch
 from zcolor.training.optimizers import make_optimizers
@@ -124,7 +125,7 @@ class Learner:
             lightness, ab = to_device(batch, device)
             with self.crew.gradients(self._parallel, exchanged=i == len(batches) - 1):
                 seen = as_clips(lightness, self.net.clip_length)
-                with torch.autocast(device.type, torch.bfloat16, enabled=s.bf16):
+                with fast_precision(device, bf16=s.bf16):
                     output = self._parallel(seen)
                 losses = self.net.loss(output, self.net.target(ab, lightness, None))
                 if self.teacher is not None:
@@ -145,10 +146,7 @@ class Learner:
         assert isinstance(output, Tensor) and self.teacher is not None
         share, device = self.settings.teacher_share, self.crew.device
         clean = rgb_to_lightness(batch.target.to(device, non_blocking=True).float() / 255)
-        with (
-            torch.no_grad(),
-            torch.autocast(device.type, torch.bfloat16, enabled=self.settings.bf16),
-        ):
+        with torch.no_grad(), fast_precision(device, bf16=self.settings.bf16):
             taught = self.teacher(clean)
         teacher = taught_cross_entropy(output, taught, self.teacher.class_weights)
         total = (1 - share) * losses["total"] + share * teacher

@@ -179,7 +179,7 @@ class TrainSettings:
     clip: float = 5.0
     """Largest norm of the gradient; 0 turns clipping off."""
     bf16: bool = True
-    """Autocast to bfloat16 with channels_last."""
+    """bfloat16 with channels_last where the device computes in it, else float32."""
     monitor: Literal["val", "train"] = "val"
     """The loss that decides which model is the best, and the plateau schedule."""
     epoch_photos: int = 0

@@ -16,6 +16,7 @@ from zcolor.lab import rgb_to_lab
 from zcolor.metrics import AucMeter, mean_chroma
 from zcolor.models.base import ColorNet
 from zcolor.photo import read_photo
+from zcolor.precision import fast_precision
 from zcolor.settings import DecodeSettings
 from zcolor.training.dataset import Photos, Rgb8
 
@@ -83,7 +84,7 @@ def validate(
     device
         Where the network stands.
     bf16
-        Run the network under bfloat16 autocast.
+        Run the network in bfloat16 where the device computes in it.
     degrade
         Gives what the network sees of a photo and its index (as `zcolor.training.film.degraded`
         does); the results keep the lightness of the clean photo.
@@ -100,7 +101,7 @@ def validate(
         photo = read_photo(rgb)
         seen = photo if degrade is None else read_photo(degrade(rgb, index))
         lightness = seen.lightness(net.working_size, device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        with fast_precision(device, bf16=bf16):
             output = net(lightness)
         truth = rgb8_to_lab(rgb)[:, 1:]
         # The targets are averages over the pixels that the working size merges.
@@ -138,7 +139,7 @@ def picture_sheet(
         rgb = measured_photo(photos.read(index))
         photo = read_photo(rgb)
         lightness = photo.lightness(net.working_size, device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        with fast_precision(device, bf16=bf16):
             output = net(lightness)
         grey = photo.with_ab(torch.zeros(1, 2, 1, 1, device=device))
         colored = [
