@@ -8,7 +8,7 @@ photographs as they are.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -21,12 +21,13 @@ from tqdm import tqdm
 from zcolor.apps.evaluate_model import GREY
 from zcolor.evaluation import Evaluation
 from zcolor.metrics_image import Rgb8
+from zcolor.models.base import ColorNet
 from zcolor.photo import read_photo
 from zcolor.precision import fast_precision
 from zcolor.registry import load_model
 from zcolor.scores import PhotoScore, Truth, score_photo
-from zcolor.settings import PRESETS, ColorizeSettings, Preset
-from zcolor.training.dataset import open_photos
+from zcolor.settings import PRESETS, DecodeSettings, Preset
+from zcolor.training.dataset import Photos, open_photos
 from zcolor.training.film import degraded
 from zcolor.training.settings import FilmSettings
 from zcolor.training.validate import measured_photo
@@ -71,16 +72,30 @@ def ageings() -> dict[str, FilmSettings | None]:
     return found
 
 
-def measure(settings: Settings) -> Evaluation:
-    """Measure every ageing under every preset; the methods are named `row, preset`."""
-    net = load_model(settings.model)
-    decode = {
-        preset: ColorizeSettings(preset=preset).decode_settings(net.presets) for preset in PRESETS
-    }
-    rows, cpu = ageings(), torch.device("cpu")
-    evaluation = Evaluation([GREY, *(_method(row, preset) for row in rows for preset in PRESETS)])
-    photos = open_photos(settings.data, "all")
-    n = min(settings.photos, len(photos))
+def measure(
+    nets: Mapping[str, ColorNet],
+    ways: Mapping[str, FilmSettings | None],
+    decode: Mapping[Preset, DecodeSettings],
+    photos: Photos,
+    *,
+    n: int,
+    jobs: int,
+) -> Evaluation:
+    """Measure networks on photographs aged in several ways.
+
+    Parameters
+    ----------
+    nets, ways, decode
+        Each network by its name, decoded in every one of these ways; see `method` for the names
+        of what comes out.
+    photos, n
+        The photographs, of which n are taken, evenly spread.
+    jobs
+        Photos at a time.
+    """
+    cpu = torch.device("cpu")
+    names = [method(net, way, preset) for net in nets for way in ways for preset in decode]
+    evaluation = Evaluation([GREY, *names])
     places = [i * len(photos) // n for i in range(n)]
 
     @torch.inference_mode()
@@ -93,18 +108,19 @@ def measure(settings: Settings) -> Evaluation:
             return score_photo(colored, truth, quick=True)
 
         found = {GREY: score(torch.zeros(1, 2, 1, 1))}
-        for row, film in rows.items():
+        for way, film in ways.items():
             seen = photo if film is None else read_photo(degraded(rgb, place, settings=film))
-            lightness = seen.lightness(net.working_size, cpu)
-            with fast_precision(cpu):
-                output = net(lightness)
-            for preset in PRESETS:
-                ab = net.to_ab(output.float(), lightness, decode[preset])
-                found[_method(row, preset)] = score(ab)
+            for name, net in nets.items():
+                lightness = seen.lightness(net.working_size, cpu)
+                with fast_precision(cpu):
+                    output = net(lightness)
+                for preset in decode:
+                    ab = net.to_ab(output.float(), lightness, decode[preset])
+                    found[method(name, way, preset)] = score(ab)
         return found
 
     def each() -> Iterator[dict[str, PhotoScore]]:
-        with ThreadPoolExecutor(settings.jobs) as pool:
+        with ThreadPoolExecutor(jobs) as pool:
             yield from pool.map(scores, places)
 
     for place, found in zip(places, tqdm(each(), total=n, unit="photo"), strict=True):
@@ -112,19 +128,20 @@ def measure(settings: Settings) -> Evaluation:
     return evaluation
 
 
-def _method(row: str, preset: Preset) -> str:
-    return f"{row}, {preset}"
+def method(net: str, way: str, preset: Preset) -> str:
+    """Name a network on photographs aged in a way, decoded by a preset."""
+    return f"{net}, {way}, {preset}"
 
 
-def table(evaluation: Evaluation) -> str:
+def table(evaluation: Evaluation, net: str) -> str:
     """Make the table: AuC of the clean photos, then what each ageing takes from it."""
     head = " | ".join(f"`{preset}`: raw | rebalanced | colourfulness" for preset in PRESETS)
     lines = [f"| effects | {head} |", "| --- " * (3 * len(PRESETS) + 1) + "|"]
-    clean = {preset: evaluation.figures(_method(CLEAN, preset)) for preset in PRESETS}
+    clean = {preset: evaluation.figures(method(net, CLEAN, preset)) for preset in PRESETS}
     for row in ageings():
         cells = []
         for preset in PRESETS:
-            figures = evaluation.figures(_method(row, preset))
+            figures = evaluation.figures(method(net, row, preset))
             for name in ("auc_raw", "auc_rebalanced"):
                 value = figures[name].value
                 lost = f"{value - clean[preset][name].value:+.2f}"
@@ -136,7 +153,11 @@ def table(evaluation: Evaluation) -> str:
 
 def main(settings: Settings) -> None:
     """Measure, and print the table."""
-    print(table(measure(settings)))
+    net, photos = load_model(settings.model), open_photos(settings.data, "all")
+    n = min(settings.photos, len(photos))
+    nets = {settings.model: net}
+    evaluation = measure(nets, ageings(), net.presets, photos, n=n, jobs=settings.jobs)
+    print(table(evaluation, settings.model))
 
 
 if __name__ == "__main__":

@@ -193,6 +193,38 @@ def draw_learning() -> None:
     figure.savefig(IMAGES / "learning.png", dpi=90)
 
 
+def draw_film_stages() -> None:
+    """AuC rebalanced above grey against the photos seen, of clean photographs and old film."""
+    measured = json.loads((ROOT / "docs" / "stages.json").read_text())
+    continued = json.loads((ROOT / "docs" / "learning.json").read_text())["continued"]["stages"]
+    grey = measured["grey"]["auc_rebalanced"]
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    for axes, preset in zip(figure.subplots(1, 2), ("vivid", "accurate"), strict=True):
+        for key, color, label in (
+            ("clean", "tab:blue", "clean"),
+            ("aged", "tab:brown", "aged as old film"),
+        ):
+            seen = [stage["seen"] / 1000 for stage in measured["stages"]]
+            shares = np.array([s[preset][key]["auc_rebalanced"] for s in measured["stages"]])
+            axes.plot(seen, shares[:, 0], "o-", color=color, label=label)
+            later = [(seen[-1], shares[-1, 0])]
+            later += [(s["seen"] / 1000, s[preset][key][1] - grey) for s in continued]
+            axes.plot(*zip(*later, strict=True), "--", color=color)
+            axes.plot(*zip(*later[1:], strict=True), "o", color=color, markerfacecolor="white")
+            if key == "clean":
+                below = [value - 1.5 for value in (*shares[:, 0], *(auc for _, auc in later[1:]))]
+                places = [*seen, *(place for place, _ in later[1:])]
+                axes.plot(places, below, ":", color=color, label="1.5 below clean")
+        axes.set(
+            title=preset,
+            xlabel="photos seen, thousands",
+            ylabel="AuC rebalanced above grey (999 photos)",
+        )
+        axes.grid(visible=True, alpha=0.3)
+        axes.legend()
+    figure.savefig(IMAGES / "film-stages.png", dpi=90)
+
+
 def draw_failures(colorizer: Colorizer) -> None:
     """Grey, vivid, truth of photographs that come out wrong."""
     rows = []
@@ -356,6 +388,7 @@ def main(names: list[str]) -> None:
         "guided": draw_guided,
         "failures": lambda: draw_failures(model),
         "learning": draw_learning,
+        "film-stages": draw_film_stages,
         "grid": draw_grid,
         "prior": draw_prior,
         "weights": draw_weights,

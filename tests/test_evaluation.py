@@ -187,6 +187,8 @@ def test_differences_use_the_same_replicates():
     assert gain.half_width < math.hypot(half.half_width, grey.half_width)
     assert all(figure.value == 0 for figure in evaluation.gains("grey").values())
     assert evaluation.gains("grey")["auc_rebalanced"] == Figure(0, 0, 0)
+    back = evaluation.gains("grey", "half")["auc_raw"]
+    assert (back.value, back.low, back.high) == pytest.approx((-gain.value, -gain.high, -gain.low))
 
 
 @given(

@@ -117,10 +117,10 @@ class Evaluation:
         """Every measure of a method that was taken, by name, with its interval."""
         return _figures(*self._tallies[method].results())
 
-    def gains(self, method: str) -> dict[str, Figure]:
-        """The same for the differences to the reference, on the same replicates."""
+    def gains(self, method: str, reference: str | None = None) -> dict[str, Figure]:
+        """The same for the differences to the reference (or another), on the same replicates."""
         value, replicates = self._tallies[method].results()
-        base, base_replicates = self._tallies[self.reference].results()
+        base, base_replicates = self._tallies[reference or self.reference].results()
         gains = _figures(value - base, replicates - base_replicates)
         # The largest of all photos has no difference worth a number.
         gains.pop("lightness_max", None)
