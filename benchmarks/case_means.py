@@ -21,7 +21,7 @@ from zcolor.files import read_image
 from zcolor.lab import rgb_to_lab
 from zcolor.lab8 import rgb8_to_lab
 from zcolor.photo import read_photo
-from zcolor.precision import fast_precision
+from zcolor.precision import computes_in_bfloat16, fast_precision
 
 KEPT = "kept"
 CPU = torch.device("cpu")
@@ -75,17 +75,29 @@ def _network(bench: Bench) -> list[Row]:
         with torch.inference_mode():
             half(lightness.bfloat16())
 
-    ways: dict[str, Callable[[], object]] = {
-        KEPT: fast(net),
-        "bfloat16, channels first": fast(first),
-        "float32, channels last": plain(net),
-        "float32, channels first": plain(first),
-        "weights in bfloat16 too (rounds the norms)": half_everywhere,
-        "one thread": one_thread,
-    }
+    def emulated() -> None:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            net(lightness)
+
+    ways: dict[str, Callable[[], object]] = {KEPT: fast(net)}
+    if computes_in_bfloat16(CPU):
+        precision = "bfloat16 autocast"
+        ways |= {
+            "bfloat16, channels first": fast(first),
+            "float32, channels last": plain(net),
+            "float32, channels first": plain(first),
+            "weights in bfloat16 too (rounds the norms)": half_everywhere,
+        }
+    else:
+        precision = "float32"
+        ways |= {
+            "float32, channels first": plain(first),
+            "bfloat16 autocast, emulated, channels last": emulated,
+        }
+    ways["one thread"] = one_thread
     if shutil.which("g++") is not None:  # which torch.compile calls
         ways["torch.compile"] = fast(torch.compile(net))
-    return _rows(f"network at {SIDE} x {SIDE}, bfloat16 autocast, channels last", bench, ways)
+    return _rows(f"network at {SIDE} x {SIDE}, {precision}, channels last", bench, ways)
 
 
 def _joining(bench: Bench) -> list[Row]:

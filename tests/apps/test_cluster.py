@@ -405,7 +405,7 @@ def test_a_task_that_kills_every_worker_ends_nothing_but_itself(mortal):
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray")
 def test_workers_that_cannot_start_end_the_work(scans, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "load_model", lambda model: None)  # this machine has it
+    monkeypatch.setattr(cluster, "Colorizer", lambda model, device: None)  # this machine has it
     with pytest.raises(RuntimeError, match=r"the work on the cluster ended: .*nobody"):
         color_files_on_ray([scans(1)], tmp_path / "out", model=tmp_path / "nobody", progress=False)
 
