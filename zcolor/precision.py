@@ -15,7 +15,7 @@ def fast_precision(device: torch.device, *, bf16: bool = True) -> torch.autocast
 
     It takes about half the time there. Pictures differ from those in float32 by a level of 255 at
     most pixels that differ at all (docs/performance.md); decoding is always in float32. Without the
-    instructions bfloat16 is emulated, which takes three to four times as long as float32.
+    instructions bfloat16 is emulated, which takes three to five times as long as float32.
 
     Parameters
     ----------
