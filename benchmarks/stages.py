@@ -40,13 +40,25 @@ class Settings:
     data: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Validation photographs: packs, folders, images, zip archives."""
     models: tuple[str, ...] = ("zhang",)
-    """Checkpoints of classifiers, in the order of their training."""
+    """Names or checkpoints, in the order of their training."""
     photos: int = 0
     """So many of the photographs, evenly spread; 0 takes all."""
     jobs: int = 2
     """Photos at a time."""
     json: Path | None = None
     """A file for the figures."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be measured."""
+        if self.photos < 0 or self.jobs < 1:
+            raise ValueError(
+                "photos must be at least 0 (all of them) and jobs at least 1, got "
+                f"photos={self.photos} jobs={self.jobs}"
+            )
+        if not self.models or len(set(self.models)) < len(self.models):
+            raise ValueError(
+                f"name at least one checkpoint, and each of them once; got {list(self.models)}"
+            )
 
 
 def measure_stages(settings: Settings) -> dict[str, Any]:

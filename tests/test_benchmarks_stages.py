@@ -66,3 +66,17 @@ def test_the_table_and_the_file_say_the_same(stages, photos, tmp_path, capsys):
         assert cells[0] == f"{stage['seen']} ({100 * stage['aged']:.0f} %)"
         raw, rebalanced = (stage["accurate"]["aged"][auc][0] for auc in AUCS)
         assert cells[5] == f"{raw:+.2f} / {rebalanced:+.2f}"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"photos": -2}, r"photos must be at least 0 \(all of them\).*photos=-2"),
+        ({"jobs": 0}, "jobs at least 1, got photos=0 jobs=0"),
+        ({"models": ()}, "name at least one checkpoint"),
+        ({"models": ("zhang", "zhang")}, "each of them once; got .'zhang', 'zhang'."),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Settings(("photos.h5",), **options)
