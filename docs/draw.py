@@ -196,7 +196,7 @@ def draw_learning() -> None:
 def draw_film_stages() -> None:
     """AuC rebalanced above grey against the photos seen, of clean photographs and old film."""
     measured = json.loads((ROOT / "docs" / "stages.json").read_text())
-    continued = json.loads((ROOT / "docs" / "learning.json").read_text())["continued"]["stages"]
+    continued = json.loads((ROOT / "docs" / "learning.json").read_text())["continued"]
     grey = measured["grey"]["auc_rebalanced"]
     figure = Figure(figsize=(9, 4), layout="constrained")
     for axes, preset in zip(figure.subplots(1, 2), ("vivid", "accurate"), strict=True):
@@ -204,17 +204,20 @@ def draw_film_stages() -> None:
             ("clean", "tab:blue", "clean"),
             ("aged", "tab:brown", "aged as old film"),
         ):
-            seen = [stage["seen"] / 1000 for stage in measured["stages"]]
-            shares = np.array([s[preset][key]["auc_rebalanced"] for s in measured["stages"]])
-            axes.plot(seen, shares[:, 0], "o-", color=color, label=label)
-            later = [(seen[-1], shares[-1, 0])]
-            later += [(s["seen"] / 1000, s[preset][key][1] - grey) for s in continued]
-            axes.plot(*zip(*later, strict=True), "--", color=color)
-            axes.plot(*zip(*later[1:], strict=True), "o", color=color, markerfacecolor="white")
-            if key == "clean":
-                below = [value - 1.5 for value in (*shares[:, 0], *(auc for _, auc in later[1:]))]
-                places = [*seen, *(place for place, _ in later[1:])]
-                axes.plot(places, below, ":", color=color, label="1.5 below clean")
+            shipped = [(s["seen"], s[preset][key]["auc_rebalanced"][0]) for s in measured["stages"]]
+            later = [(s["seen"], s[preset][key][1] - grey) for s in continued["stages"]]
+            fork = [point for point in shipped if point[0] == continued["from"]]
+            for points, style, face in (
+                (shipped, "o-", color),
+                (fork + later, "--", color),
+                (later, "o", "white"),
+            ):
+                named = label if points is shipped else None
+                places, values = _thousands(points)
+                axes.plot(places, values, style, color=color, markerfacecolor=face, label=named)
+                if key == "clean" and style != "o":
+                    bound = "1.5 below clean" if named else None
+                    axes.plot(places, values - 1.5, ":", color=color, label=bound)
         axes.set(
             title=preset,
             xlabel="photos seen, thousands",
@@ -223,6 +226,12 @@ def draw_film_stages() -> None:
         axes.grid(visible=True, alpha=0.3)
         axes.legend()
     figure.savefig(IMAGES / "film-stages.png", dpi=90)
+
+
+def _thousands(points: list[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
+    """Part points into thousands of photos seen and what was measured there."""
+    seen, value = np.transpose(points)
+    return seen / 1000, value
 
 
 def draw_failures(colorizer: Colorizer) -> None:

@@ -68,6 +68,39 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
 
 
+def check_place(path: str | os.PathLike[str], what: str) -> None:
+    """Refuse a name that no file can have, before the work whose result it is for.
+
+    Parameters
+    ----------
+    path
+        Where the file is to go; its folder may be missing.
+    what
+        What it is for, for the message.
+
+    Raises
+    ------
+    IsADirectoryError
+        If it is a folder.
+    NotADirectoryError
+        If it lies below a file.
+
+    Examples
+    --------
+    >>> check_place(getfixture("tmp_path"), "the report")
+    Traceback (most recent call last):
+    ...
+    IsADirectoryError: ... is a folder; name a file for the report
+    """
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{path} is a folder; name a file for {what}")
+    standing = next((parent for parent in Path(path).parents if os.path.lexists(parent)), None)
+    if standing is not None and not os.path.isdir(standing):
+        raise NotADirectoryError(
+            f"{path} cannot be made, since {standing} is no folder; name another file for {what}"
+        )
+
+
 @contextmanager
 def locked(path: str | os.PathLike[str], work: str) -> Iterator[None]:
     """Keep other processes from the same work; the system frees it when a process dies.

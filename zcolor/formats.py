@@ -88,3 +88,17 @@ def format_for(path: str | os.PathLike[str]) -> str:
             f"{', '.join(COLOR_FORMATS)}; end the name in .png, .jpg or .tif, for example"
         )
     return found
+
+
+def format_or_none(path: str | os.PathLike[str]) -> str | None:
+    """As `format_for`, but None for a name that asks for no format that holds colour.
+
+    Examples
+    --------
+    >>> format_or_none("photo.jpg"), format_or_none("report.json")
+    ('JPEG', None)
+    """
+    try:
+        return format_for(path)
+    except ValueError:
+        return None

@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import os
@@ -264,6 +265,65 @@ def test_compare_draws_before_and_after(colorize, album, tmp_path, capsys):
     assert not (tmp_path / "x.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--compare", "b.jpg", "a.jpg"], "b.jpg exists, and the sheet would replace it"),
+        (["--compare", "a.jpg", "a.jpg", "--overwrite"], "is one of the pictures or their results"),
+        (["--compare", "x.jpg", "a.jpg", "-o", "x.jpg"], "is one of the pictures or their results"),
+        (["--compare", "folder.jpg", "a.jpg"], "folder.jpg is a folder"),
+        (["--summary", "b.jpg", "a.jpg"], "has the name of a picture; end it in .json"),
+        (["--summary", "letter.txt", "a.jpg"], "letter.txt exists and is no summary of zcolor"),
+        (["--summary", "folder.jpg", "a.jpg"], "folder.jpg is a folder"),
+        (["--compare", "b.jpg/deep/sheet.png", "a.jpg"], "since b.jpg is no folder"),
+        (["--summary", "b.jpg/summary.json", "a.jpg"], "since b.jpg is no folder"),
+    ],
+)
+def test_sheet_and_summary_replace_nothing(options, said, colorize, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "b.jpg"):
+        Image.new("L", (16, 16), 90).save(name)
+    (tmp_path / "letter.txt").write_text("Dear Ada")
+    (tmp_path / "folder.jpg").mkdir()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert colorize(*options) == (1 if "folder" in said else 2)
+    assert said in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_sheet_and_summary_of_an_earlier_run_are_replaced(colorize, album, tmp_path):
+    sheet, summary = tmp_path / "sheet.png", tmp_path / "summary.json"
+    call = [album, "-o", tmp_path / "out", "--compare", sheet, "--summary", summary]
+    assert colorize(*call) == 0
+    assert colorize(*call) == 2  # the sheet is no result that could be skipped
+    sheet.write_bytes(b"older")
+    assert colorize(*call, "--overwrite") == 0
+    with Image.open(sheet) as image:
+        assert image.width >= 1600
+    assert colorize(*call, "--resume") == 0
+    assert json.loads(summary.read_text())["counts"]["before"] == 3
+
+
+def test_failures_are_told_where_sheet_and_summary_cannot_be_written(
+    colorize, album, tmp_path, capsys, monkeypatch
+):
+    (album / "bad.png").write_bytes(b"no picture")
+
+    def full(path, *args, **about):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("zcolor.apps.folder.write_sheet", full)
+    monkeypatch.setattr("zcolor.apps.folder_report.write_summary", full)
+    call = [album, "-o", tmp_path / "out", "--compare", tmp_path / "sheet.jpg"]
+    assert colorize(*call, "--summary", tmp_path / "summary.json") == 1
+    told = capsys.readouterr().err
+    assert "bad.png is no image" in told
+    assert re.search(r"failed .*No space left on device.*sheet\.jpg", told)
+    assert "zcolor: 3 coloured, 2 failed" in told
+    assert "summary.json" in told.splitlines()[-1]
+    assert len([p for p in (tmp_path / "out").rglob("*") if p.is_file()]) == 3
+
+
 # ---- a pipe --------------------------------------------------------------------------------
 
 
@@ -392,16 +452,21 @@ def test_debug_shows_the_trace(album, capsys):
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_interrupted_batch_says_what_is_done(album, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ([], "the same command with --resume goes on"),
+        (["--overwrite"], "the same command begins again"),
+    ],
+)
+def test_interrupted_batch_says_what_is_done(album, capsys, monkeypatch, options, advice):
     photo = PhotoResult(album / "x.pgm", "done", album / "x.png")
     report = FolderReport((photo,), waiting=3)
     monkeypatch.setattr("zcolor.apps.folder.color_files", lambda *a, **k: report)
-    assert cli.main(["colorize", str(album)]) == 130
+    assert cli.main(["colorize", str(album), *options]) == 130
     shown = capsys.readouterr()
     assert shown.out == f"{album / 'x.png'}\n"
-    assert shown.err == (
-        "zcolor: 1 coloured, interrupted, 3 not reached (the same with --resume goes on)\n"
-    )
+    assert shown.err == f"zcolor: 1 coloured, interrupted, 3 not reached ({advice})\n"
 
 
 @pytest.mark.parametrize(

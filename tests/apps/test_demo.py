@@ -55,6 +55,32 @@ def test_sheets(tmp_path, weights):
     make_demo(out, samples=samples, model=weights, device="cpu", progress=False)
 
 
+def test_no_photograph_is_replaced(tmp_path, weights):
+    Image.new("L", (16, 16), 90).save(tmp_path / "a.jpg")
+    before = (tmp_path / "a.jpg").read_bytes()
+    with pytest.raises(FileExistsError, match="would replace a photograph"):
+        make_demo(tmp_path, samples=tmp_path, model=weights, device="cpu", progress=False)
+    assert (tmp_path / "a.jpg").read_bytes() == before
+    (tmp_path / "a.jpg").rename(tmp_path / "_all.jpg")
+    with pytest.raises(FileExistsError, match=r"_all\.jpg would replace"):
+        make_demo(tmp_path, samples=tmp_path, model=weights, device="cpu", progress=False)
+
+
+def test_every_photograph_has_its_sheet_and_a_bad_one_is_named(tmp_path, weights):
+    samples, out = tmp_path / "samples", tmp_path / "out"
+    samples.mkdir()
+    options = {"samples": samples, "model": weights, "device": "cpu", "progress": False}
+    (samples / "bad.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"none of the 1 photographs can be read.*bad\.png"):
+        make_demo(out, **options)
+    for name in ("a.png", "A.jpg", "._a.jpg", "b.jpg"):
+        Image.new("L", (16, 16), 90).save(samples / name)
+    report = make_demo(out, **options)
+    assert [path.name for path in report.sheets] == ["A.jpg.jpg", "a.png.jpg", "b.jpg"]
+    assert [path for path, _ in report.failed] == [samples / "bad.png"]
+    assert "is no image" in report.failed[0][1]
+
+
 def test_installed_without_the_source_tree(monkeypatch, tmp_path):
     monkeypatch.setattr(demo, "SAMPLES", tmp_path / "none")
     with pytest.raises(FileNotFoundError, match=r"source tree of zcolor.*--samples"):

@@ -198,6 +198,50 @@ def test_overwrite_replaces_results_but_no_originals(color, album, tmp_path):
     assert (album / "a.jpg").read_bytes() == original
 
 
+def test_an_original_is_known_under_any_name(color, tmp_path):
+    """A link stands for a file system that takes "Photos" and "photos" for one folder."""
+    for folder_name in ("Photos", "photos"):
+        (tmp_path / folder_name).mkdir()
+    Image.new("L", (16, 16), 99).save(tmp_path / "Photos" / "A.jpg")
+    os.link(tmp_path / "Photos" / "A.jpg", tmp_path / "photos" / "A.jpg")
+    before = (tmp_path / "Photos" / "A.jpg").read_bytes()
+    report = color(tmp_path / "Photos", out=tmp_path / "photos", overwrite=True)
+    assert "is one of the originals, which are never replaced" in report.failed[0][1]
+    assert (tmp_path / "Photos" / "A.jpg").read_bytes() == before
+
+
+@pytest.mark.parametrize("options", [{"overwrite": True}, {"resume": True}])
+def test_two_names_of_one_place_are_one_result(options, color, tmp_path, monkeypatch):
+    for name in ("A.jpg", "a.jpg"):
+        Image.new("L", (16, 16), 99).save(tmp_path / name)
+    write = folder.write_image
+
+    def write_one_name(path, *args, **more):
+        """As a file system that takes "A" for "a"."""
+        write(path, *args, **more)
+        path.with_name("a.jpg").hardlink_to(path)
+
+    monkeypatch.setattr(folder, "write_image", write_one_name)
+    out = tmp_path / "out"
+    for _ in range(2):
+        report = color(tmp_path / "A.jpg", tmp_path / "a.jpg", out=out, **options)
+        assert [path for path, _ in report.failed] == [tmp_path / "a.jpg"]
+        assert "has just been made of" in report.failed[0][1]
+        if "overwrite" in options:
+            (out / "a.jpg").unlink()
+
+
+def test_one_source_that_cannot_be_looked_at_ends_nothing(color, album, tmp_path):
+    endless = album / ("x" * 300 + ".jpg")
+    pipe = album / "pipe.jpg"
+    os.mkfifo(pipe)
+    report = color(endless, album / "a.jpg", pipe, out=tmp_path / "out")
+    assert report.done == (tmp_path / "out" / "a.jpg",)
+    reasons = dict(report.failed)
+    assert reasons[endless].startswith("cannot be opened (File name too long")
+    assert "neither a file nor a folder" in reasons[pipe]
+
+
 def test_one_result_for_two_sources_is_refused(color, tmp_path):
     for name in ("x.pgm", "x.png"):
         Image.new("L", (16, 16), 99).save(tmp_path / name)

@@ -82,11 +82,23 @@ def test_what_makes_no_sense_is_refused(photo, weights, tmp_path, changes, error
     assert not (tmp_path / "index.html").exists()
 
 
-def test_a_page_of_others_is_not_replaced(photo, weights, tmp_path):
-    (tmp_path / "index.html").write_text("<html>my homepage</html>")
-    with pytest.raises(FileExistsError, match="name another folder"):
+@pytest.mark.parametrize("name", ["index.html", "input.png", "excite-2.png"])
+def test_files_of_others_are_not_replaced(photo, weights, tmp_path, name):
+    (tmp_path / name).write_text("<html>my homepage</html>")
+    if name.endswith("png"):
+        Image.new("L", (8, 8), 70).save(tmp_path / name)
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(FileExistsError, match=f"{name} was not written by .* another folder"):
         look(photo, tmp_path, weights)
-    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes() == before
+
+
+def test_an_earlier_look_is_replaced_also_if_it_did_not_end(photo, weights, tmp_path):
+    look(photo, tmp_path, weights, group="1", strongest=1)
+    (tmp_path / "index.html").unlink()
+    look(photo, tmp_path, weights, group="1", strongest=1)
+    assert (tmp_path / "index.html").exists()
 
 
 # ---- the drawing -------------------------------------------------------------------------------

@@ -256,6 +256,34 @@ def test_the_page_gives_no_files_of_the_machine(page):
         assert answer.status_code in (400, 403, 404)
 
 
+def events_of(client):
+    """The page's calls that take something, in the order of the page."""
+    return [call for call in client.get("/config").json()["dependencies"] if call["inputs"]]
+
+
+def outcome(client, call, value):
+    """Make a call of the page with `value` for everything it takes."""
+    session = f"session-{call['id']}"
+    asked = {"data": [value] * len(call["inputs"]), "fn_index": call["id"], "session_hash": session}
+    assert client.post("/gradio_api/queue/join", json=asked).status_code == 200
+    answer = client.get(f"/gradio_api/queue/data?session_hash={session}").text
+    return next(line for line in answer.splitlines() if "process_completed" in line)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [("the secret", "it was not uploaded by a user"), ("http://a.example/x", "nothing is fetched")],
+)
+def test_no_call_of_the_page_takes_files_of_the_machine(page, path, said):
+    client, folder, secret = page
+    path = str(secret) if path == "the secret" else path
+    before = sorted(folder.rglob("*"))
+    value = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    told = [outcome(client, call, value) for call in events_of(client)]
+    assert sum(said in line for line in told) >= 6  # the others take what the page keeps alone
+    assert sorted(folder.rglob("*")) == before
+
+
 @pytest.mark.slow
 def test_uploads_stay_in_the_private_folder(page, tmp_path):
     client, folder, _ = page

@@ -21,7 +21,7 @@ from skimage import data
 
 from zcolor.apps import web, web_style
 from zcolor.apps.web_desk import Desk
-from zcolor.apps.web_studio import KEPT_PHOTOS, PREVIEW_PIXELS, Studio
+from zcolor.apps.web_studio import KEPT_LOOKS, KEPT_PHOTOS, PREVIEW_PIXELS, Studio
 from zcolor.apps.web_work import WebLimits, WorkQueue
 from zcolor.colorizer import Colorizer
 from zcolor.palette import Suggestion
@@ -162,7 +162,20 @@ def test_a_point_of_a_framed_photo_is_that_of_its_inside(studio, colorizer, scan
 
 
 def test_what_is_kept_is_bounded(studio):
-    assert studio.look.cache_info().maxsize == KEPT_PHOTOS
+    assert studio.look.cache_info().maxsize == KEPT_LOOKS
+
+
+def test_all_that_may_be_open_stay_in_memory_at_any_size(studio, colorizer, photos, tmp_path):
+    paths = []
+    for i in range(KEPT_PHOTOS):
+        paths.append(tmp_path / f"{i}.png")
+        Image.new("L", (16, 16), 10 * i).save(paths[-1])
+    larger = replace(SETTINGS, size=2 * colorizer.net.working_size)
+    before = studio.look.cache_info().misses
+    for _ in range(2):
+        for path in paths:
+            studio.preview(path, larger)
+    assert studio.look.cache_info().misses - before == 2 * KEPT_PHOTOS
 
 
 def test_confidence(studio, colorizer, photos):

@@ -17,7 +17,7 @@ from itertools import pairwise
 
 import tyro
 
-from zcolor.apps.cli_colorize import run_colorize
+from zcolor.apps.cli_colorize import how_to_go_on, run_colorize
 from zcolor.apps.cli_training import check_named, run_pack, run_pretrain, run_priors, run_train
 from zcolor.apps.command_parts import INTERRUPTED, OK, SOME_FAILED, USAGE
 from zcolor.apps.commands import (
@@ -166,7 +166,7 @@ def _how_to_go_on(command: Command) -> str:
     if isinstance(command, (Video, Stylize, Export)):
         return "; nothing was written"
     if isinstance(command, Colorize):
-        return "; the same command with --resume goes on"
+        return f"; {how_to_go_on(command)}"
     if isinstance(command, Train):
         return "; give the same command again, with --resume if it had begun to train"
     return ""
@@ -317,7 +317,9 @@ def _demo(command: Demo) -> int:
     )
     print(f"{len(report.sheets)} before/after sheets are in {command.out.resolve()}")
     print(f"all of them on one picture: {report.contact.resolve()}")
-    return OK
+    for path, reason in report.failed:
+        print(f"failed {path}: {' '.join(reason.split())}", file=sys.stderr)
+    return SOME_FAILED if report.failed else OK
 
 
 def _version() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -21,10 +22,16 @@ _PIPE_IN = Path(PIPE)
 
 def run_colorize(command: Colorize, *, version: str) -> int:
     """Run `zcolor colorize`; the exit code."""
-    if _PIPE_IN in command.inputs or command.out == PIPE:
+    if _is_pipe(command):
         return _colorize_pipe(command)
     _check_inputs(command)
+    if command.summary is not None:
+        from zcolor.apps.folder_report import check_summary
+
+        check_summary(command.summary)
     report = _color_on_ray(command) if command.engine == "ray" else _color_here(command)
+    # First, so that no summary that cannot be written takes the list of failures along.
+    code = _tell(report, dry_run=command.dry_run, overwrite=command.overwrite)
     if command.summary is not None:
         from zcolor.apps.folder_report import write_summary
 
@@ -36,13 +43,30 @@ def run_colorize(command: Colorize, *, version: str) -> int:
             settings=command.settings,
             dry_run=command.dry_run,
         )
-    return _tell(report, dry_run=command.dry_run)
+    return code
+
+
+def how_to_go_on(command: Colorize) -> str:
+    """Say what an interrupted call continues from."""
+    if _is_pipe(command):
+        return "nothing was written"
+    return _ways_on(overwrite=command.overwrite)
+
+
+def _ways_on(*, overwrite: bool) -> str:
+    if overwrite:  # nothing tells the results of this run from those that it replaces
+        return "the same command begins again"
+    return "the same command with --resume goes on"
+
+
+def _is_pipe(command: Colorize) -> bool:
+    return _PIPE_IN in command.inputs or command.out == PIPE
 
 
 def _check_inputs(command: Colorize) -> None:
     """Refuse URLs; as a path, `s3://bucket` has become `s3:/bucket`."""
     for path in command.inputs:
-        if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)) and not path.exists():
+        if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)) and not os.path.exists(path):
             raise ValueError(
                 f"{path} looks like a URL, but photographs are read from files; copy them, or "
                 "mount the store under a path that all machines see"
@@ -103,7 +127,7 @@ def _color_on_ray(command: Colorize) -> FolderReport:
     )
 
 
-def _tell(report: FolderReport, *, dry_run: bool) -> int:
+def _tell(report: FolderReport, *, dry_run: bool, overwrite: bool) -> int:
     """Print what became of the pictures; the exit code."""
     for photo in report.of("done"):
         print(f"{photo.source} -> {photo.target}" if dry_run else photo.target)
@@ -117,7 +141,8 @@ def _tell(report: FolderReport, *, dry_run: bool) -> int:
     counts += [f"{len(report.skipped)} skipped"] if report.skipped else []
     counts += [f"{len(report.failed)} failed"] if report.failed else []
     if report.interrupted:
-        counts += [f"interrupted, {report.waiting} not reached (the same with --resume goes on)"]
+        advice = _ways_on(overwrite=overwrite)
+        counts += [f"interrupted, {report.waiting} not reached ({advice})"]
     print(f"zcolor: {', '.join(counts)}", file=sys.stderr)
     if report.interrupted:
         return INTERRUPTED

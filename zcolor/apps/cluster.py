@@ -28,10 +28,17 @@ from zcolor.apps.cluster_engine import (
     run_tasks,
 )
 from zcolor.apps.cluster_workers import ColorWorker, color_task, targets_of
-from zcolor.apps.folder import MOST_COMPARED, check_options, report_of, write_sheets
+from zcolor.apps.folder import (
+    MOST_COMPARED,
+    check_options,
+    pictures_of,
+    report_of,
+    write_compared,
+)
 from zcolor.apps.folder_report import FolderReport, PhotoResult
 from zcolor.apps.plan import Job, chains_of, plan_jobs, real_path
 from zcolor.apps.remote import RemoteFolder, local_path
+from zcolor.apps.sheets import check_sheet
 from zcolor.colorizer import Colorizer
 from zcolor.files import MAX_PIXELS
 from zcolor.registry import MODELS, pick_device
@@ -92,7 +99,7 @@ def color_files_on_ray(
 
     Raises
     ------
-    ValueError
+    ValueError, FileExistsError
         As for `color_files`, and for a URL of an unknown kind.
     FileNotFoundError
         If the model's file is not there.
@@ -103,12 +110,14 @@ def color_files_on_ray(
     RuntimeError
         If the workers cannot be started.
     """
-    check_options(quality, jobs, overwrite=overwrite, resume=resume, compare=compare)
+    check_options(quality, jobs, overwrite=overwrite, resume=resume)
     if not device.startswith("cuda"):  # this machine need not have what the cluster has
         pick_device(device)
     import_ray()
     place, remote = _where(out)
     plan, failed = plan_jobs([Path(source) for source in sources], place, file_format)
+    if compare is not None:
+        check_sheet(compare, pictures_of(plan), replace=overwrite or resume)
     Colorizer(model, device="cpu")  # what cannot be read is told before a cluster starts
     if not plan:
         return report_of(plan, {}, failed)
@@ -144,7 +153,7 @@ def color_files_on_ray(
         except KeyboardInterrupt:
             logger.debug("interrupted")
     if compare is not None:
-        write_sheets(compare, [sheet for _, sheet in sorted(sheets.items())])
+        failed += write_compared(compare, [sheet for _, sheet in sorted(sheets.items())])
     return report_of(plan, results, failed)
 
 
@@ -171,7 +180,7 @@ def _describer(
     originals = frozenset(real_path(job.source) for job in plan)
     targets = {path for job in plan for path in targets_of(job)}
     if remote is None:
-        standing = frozenset(path for path in targets if path.exists())
+        standing = frozenset(path for path in targets if os.path.exists(path))
     else:
         standing = remote.standing(targets)
 

@@ -18,7 +18,7 @@ import torch
 from zcolor.apps.cluster_engine import Answer, Task
 from zcolor.apps.folder import ChainWorker
 from zcolor.apps.pipeline import PIXELS_PER_THREAD, Lanes
-from zcolor.apps.plan import Job, real_path
+from zcolor.apps.plan import Job, folded, real_path
 from zcolor.apps.remote import RemoteFolder
 from zcolor.colorizer import Colorizer
 from zcolor.quantizer import AbGrid
@@ -153,6 +153,7 @@ def color_task(
     What JSON holds.
     """
     targets = {path for chain in chains for _, job in chain for path in targets_of(job)}
+    names = {folded(path) for path in targets}
     return {
         "chains": [
             [
@@ -168,7 +169,7 @@ def color_task(
             ]
             for chain in chains
         ],
-        "originals": sorted(str(path) for path in targets & originals),
+        "originals": sorted(str(path) for path in originals if folded(path) in names),
         "standing": sorted(str(path) for path in targets & standing),
     }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from zcolor.atomic import whole_file
 from zcolor.colorizer import Colorizer
 from zcolor.lab import rgb_to_lab
 from zcolor.photo import read_photo
+from zcolor.training.sources import to_rgb8
 
 SAMPLES = Path(__file__).resolve().parents[2] / "data" / "samples"
 """The sample photographs of the source tree; the installed package does not carry them."""
@@ -33,6 +36,8 @@ class DemoReport:
     """One before/after sheet for each photograph."""
     contact: Path
     """All of them on one picture."""
+    failed: tuple[tuple[Path, str], ...] = ()
+    """Photographs that could not be coloured, and why."""
 
 
 def make_demo(
@@ -51,7 +56,7 @@ def make_demo(
         The folder to write to; it is made, and sheets of an earlier demo are replaced.
     samples
         A folder of JPEG or PNG photographs, in colour or grey; None takes those of the source
-        tree (`data/samples`).
+        tree (`data/samples`). They are never replaced.
     model, device
         As for `zcolor.colorize`.
     progress
@@ -59,32 +64,41 @@ def make_demo(
 
     Returns
     -------
-    The paths of the sheets.
+    The paths of the sheets, and what failed: one bad photograph does not end the demo.
 
     Raises
     ------
     FileNotFoundError
         If the samples are not there: the installed package does not carry them.
+    FileExistsError
+        If a sheet would replace one of the samples.
+    ValueError
+        If none of the photographs can be read.
     """
     photos = _find_samples(None if samples is None else Path(samples))
-    colorizer = Colorizer(model, device=device)
     out = Path(out)
+    contact = out / "_all.jpg"  # first in the folder
+    targets = _targets(photos, out)
+    _check_apart(photos, [*targets, contact])
+    colorizer = Colorizer(model, device=device)
     out.mkdir(parents=True, exist_ok=True)
-    written, sheets = [], []
-    for path in tqdm(photos, desc="demo", unit="photo", disable=None if progress else True):
-        with Image.open(path) as image:
-            original = image.convert("RGB")
-        sheet = draw_sheet(_panels(original, colorizer))
-        target = out / f"{path.stem}.jpg"
+    written, sheets, failed = [], [], []
+    bar = tqdm(photos, desc="demo", unit="photo", disable=None if progress else True)
+    for path, target in zip(bar, targets, strict=True):
+        try:
+            sheet = draw_sheet(_panels(path, colorizer))
+        except (OSError, ValueError) as error:
+            failed.append((path, str(error)))
+            continue
         with whole_file(target) as temporary:
             sheet.save(temporary, "JPEG", quality=92)
         written.append(target)
         sheets.append(sheet)
-    # No photo of its own has a name that starts so: it is first in the folder.
-    contact = out / "_all.jpg"
+    if not sheets:
+        raise ValueError(f"none of the {len(photos)} photographs can be read: {failed[0][1]}")
     with whole_file(contact) as temporary:
         contact_sheet(sheets).save(temporary, "JPEG", quality=90)
-    return DemoReport(tuple(written), contact)
+    return DemoReport(tuple(written), contact, tuple(failed))
 
 
 def _find_samples(folder: Path | None) -> list[Path]:
@@ -96,7 +110,11 @@ def _find_samples(folder: Path | None) -> list[Path]:
     folder = folder or SAMPLES
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; check the name")
-    photos = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    photos = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
+    )
     if not photos:
         raise FileNotFoundError(
             f"there are no photographs ({', '.join(_SUFFIXES)}) in {folder}; name another folder"
@@ -104,10 +122,30 @@ def _find_samples(folder: Path | None) -> list[Path]:
     return photos
 
 
-def _panels(original: Image.Image, colorizer: Colorizer) -> list[tuple[str, Image.Image]]:
+def _targets(photos: Sequence[Path], out: Path) -> list[Path]:
+    """Name the sheets: NAME.jpg, or with the whole name where two photos share all but its end."""
+    stems = Counter(path.stem.casefold() for path in photos)
+    return [
+        out / f"{path.stem if stems[path.stem.casefold()] == 1 else path.name}.jpg"
+        for path in photos
+    ]
+
+
+def _check_apart(photos: Sequence[Path], targets: Sequence[Path]) -> None:
+    standing = [target for target in targets if target.exists()]
+    for photo in photos:
+        for target in standing:
+            if target.samefile(photo):
+                raise FileExistsError(
+                    f"the sheet {target} would replace a photograph; name another folder (-o)"
+                )
+
+
+def _panels(path: Path, colorizer: Colorizer) -> list[tuple[str, Image.Image]]:
+    photo = read_photo(path, find_frame=True)
+    original = Image.fromarray(to_rgb8(np.asarray(photo.pixels[0])))
     pixels = torch.from_numpy(np.asarray(original).copy()).permute(2, 0, 1)[None] / 255
     chroma = rgb_to_lab(pixels)[:, 1:].norm(dim=1).mean().item()
-    photo = read_photo(original, find_frame=True)
     ab = colorizer.predict_ab(photo)
     grey, colored = photo.with_ab(ab, saturation=0.0), photo.with_ab(ab)
     assert isinstance(grey, Image.Image)

@@ -72,6 +72,8 @@ class FilmCopy:
     ) -> None:
         self._given, self._made, self._source, self._target = given, made, source, target
         self._video = picture_track(given, source)
+        # As the header has it: the track takes the size of the frame that it decoded last.
+        self._size = self._video.width, self._video.height
         made.metadata.update(given.metadata)
         made.set_chapters(given.chapters())
         self._new_video = self._add_video(upright, crf)
@@ -211,8 +213,8 @@ class FilmCopy:
             raise self._broken(error) from error
 
     def _check_frame(self, frame: VideoFrame) -> None:
-        width, height = self._video.width, self._video.height
-        if (frame.width, frame.height) != (width, height):
+        width, height = self._size
+        if (frame.width, frame.height) != self._size:
             raise ValueError(
                 f"{self._source} changes from {width} x {height} to {frame.width} x "
                 f"{frame.height} pixels after {self.n_frames} frames, and one track has one size; "

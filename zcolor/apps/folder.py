@@ -15,11 +15,10 @@ from tqdm import tqdm
 
 from zcolor.apps.folder_report import FolderReport, Outcome, PhotoResult
 from zcolor.apps.pipeline import Lanes
-from zcolor.apps.plan import Job, chains_of, plan_jobs, real_path
+from zcolor.apps.plan import Job, Places, chains_of, plan_jobs, real_path
 from zcolor.apps.remote import RemoteFolder
-from zcolor.apps.sheets import contact_sheet, draw_sheet, panel_of
+from zcolor.apps.sheets import check_sheet, draw_sheet, panel_of, write_sheet
 from zcolor.arrays import AnyArray
-from zcolor.atomic import whole_file
 from zcolor.colorizer import Colorizer
 from zcolor.files import MAX_PIXELS, image_size, write_image
 from zcolor.formats import color_format, format_for
@@ -100,7 +99,8 @@ def color_files(
         Photos at a time; 0 takes one per core. Memory grows with it, by about 0.35 GB each at
         most, but not with the number of files.
     compare
-        A picture file to draw: the first 100 photos before and after, side by side.
+        A picture file to draw: the first 100 photos before and after, side by side. If it cannot
+        be written it stands among what failed.
     progress
         Show a progress bar on a terminal.
 
@@ -111,13 +111,18 @@ def color_files(
     Raises
     ------
     ValueError
-        For options that make no sense, no sources, or several sources with a file as `out`.
+        For options that make no sense, no sources, several sources with a file as `out`, or a
+        `compare` that is one of the pictures.
+    FileExistsError
+        If there is a file `compare`, and neither `overwrite` nor `resume`.
     FileNotFoundError
         If the model's file is not there.
     """
-    check_options(quality, jobs, overwrite=overwrite, resume=resume, compare=compare)
+    check_options(quality, jobs, overwrite=overwrite, resume=resume)
     paths = [Path(source) for source in sources]
     plan, failed = plan_jobs(paths, None if out is None else Path(out), file_format)
+    if compare is not None:
+        check_sheet(compare, pictures_of(plan), replace=overwrite or resume)
     chains = chains_of(plan)
     lanes = Lanes(min(jobs or os.cpu_count() or 1, max(1, len(chains))))
     if dry_run:
@@ -144,7 +149,8 @@ def color_files(
         except KeyboardInterrupt:
             logger.debug("interrupted")
     if compare is not None:
-        write_sheets(compare, [worker.sheets[job] for job in plan if job in worker.sheets])
+        drawn = [worker.sheets[job] for job in plan if job in worker.sheets]
+        failed += write_compared(compare, drawn)
     return report_of(plan, worker.results, failed)
 
 
@@ -154,7 +160,6 @@ def check_options(
     *,
     overwrite: bool,
     resume: bool,
-    compare: str | os.PathLike[str] | None,
 ) -> None:
     """Refuse options of `color_files` that make no sense, before the work begins."""
     if not 1 <= quality <= 100:
@@ -163,8 +168,11 @@ def check_options(
         raise ValueError(f"jobs must be 0 (one per core) or more, got {jobs}")
     if overwrite and resume:
         raise ValueError("overwrite replaces the results that resume keeps; choose one of them")
-    if compare is not None:
-        format_for(compare)  # refuses what cannot be written
+
+
+def pictures_of(jobs: Sequence[Job]) -> set[Path]:
+    """List the resolved paths of what is read and what is written."""
+    return {real_path(path) for job in jobs for path in (job.source, job.target)}
 
 
 def report_of(
@@ -209,6 +217,10 @@ class ChainWorker:
     results: dict[Job, PhotoResult] = field(default_factory=dict)
     """What became of the jobs."""
 
+    def __post_init__(self) -> None:
+        """Make places findable where "A" and "a" are one file."""
+        self._originals, self._taken = Places(self.originals), Places(self.taken)
+
     def color_chain(self, chain: Sequence[Job]) -> None:
         """Colour pictures that may ask for the same name, one after the other."""
         for job in chain:
@@ -247,8 +259,12 @@ class ChainWorker:
                     write_image(target, pixels, metadata=metadata, quality=self.quality)
                 else:
                     self.remote.write(target, pixels, metadata=metadata, quality=self.quality)
-        self.taken[real_path(target)] = job.source
+        self._take(real_path(target), job.source)
         return target
+
+    def _take(self, place: Path, source: Path) -> None:
+        self.taken[place] = source
+        self._taken.add(place)
 
     def _colored(self, job: Job, colorizer: Colorizer) -> tuple[Path, AnyArray, Metadata]:
         """Give the coloured pixels, and where they belong."""
@@ -279,20 +295,21 @@ class ChainWorker:
 
     def _check_free(self, source: Path, target: Path) -> None:
         place = real_path(target)
-        if place in self.originals:
+        if self._originals.find(place) is not None:
             raise ValueError(
                 f"{self._named(target)} is one of the originals, which are never replaced; "
                 "choose another output"
             )
-        if place in self.taken:
+        taken = self._taken.find(place)
+        if taken is not None:
             raise ValueError(
-                f"{self._named(target)} has just been made of {self.taken[place]}; rename "
+                f"{self._named(target)} has just been made of {self.taken[taken]}; rename "
                 f"{source.name} or colour it alone"
             )
         stands = target.exists() if self.standing is None else place in self.standing
         if stands and not self.overwrite:
             if self.resume:
-                self.taken[place] = source
+                self._take(place, source)
                 raise _DoneBefore(target)
             raise _Skip(f"{self._named(target)} exists")
 
@@ -325,11 +342,12 @@ def _n_pixels(source: Path) -> int:
     return width * height
 
 
-def write_sheets(path: str | os.PathLike[str], sheets: Sequence[Image.Image]) -> None:
-    """Write all sheets as one picture, if there are any."""
-    if not sheets:
-        return
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as temporary:
-        contact_sheet(sheets).save(temporary, format_for(path), quality=90)
+def write_compared(
+    path: str | os.PathLike[str], sheets: Sequence[Image.Image]
+) -> list[tuple[Path, str]]:
+    """Write all sheets as one picture; what failed, so that it takes no report along."""
+    try:
+        write_sheet(path, sheets)
+    except (OSError, ValueError) as error:
+        return [(Path(path), str(error))]
+    return []

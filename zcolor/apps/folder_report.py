@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from zcolor.atomic import whole_file
+from zcolor.atomic import check_place, whole_file
+from zcolor.formats import format_or_none
 
 Outcome = Literal["done", "before", "skipped", "failed"]
 """`before` was done by an earlier run."""
@@ -83,6 +84,40 @@ class FolderReport:
             for photo in self.photos
         ]
         return {"counts": {**counts, "waiting": self.waiting}, "photos": photos}
+
+
+def check_summary(path: str | os.PathLike[str]) -> None:
+    """Refuse a summary that would replace something else, before the work.
+
+    Parameters
+    ----------
+    path
+        Where the summary is to go.
+
+    Raises
+    ------
+    IsADirectoryError, NotADirectoryError
+        If it is a folder, or lies below a file.
+    ValueError
+        If its ending is that of a picture: it could be one of the results.
+    FileExistsError
+        If it exists and is no summary of an earlier run.
+    """
+    check_place(path, "the summary")
+    if format_or_none(path) is not None:
+        raise ValueError(f"the summary {path} has the name of a picture; end it in .json")
+    if os.path.exists(path) and not _is_summary(Path(path)):
+        raise FileExistsError(
+            f"{path} exists and is no summary of zcolor, which would replace it; name another file"
+        )
+
+
+def _is_summary(path: Path) -> bool:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and {"counts", "photos"} <= found.keys()
 
 
 def write_summary(path: str | os.PathLike[str], report: FolderReport, **about: object) -> None:

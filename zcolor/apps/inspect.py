@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,11 +13,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zcolor.apps.inspect_page import (
-    GENERATOR,
     InspectReport,
     Rgb8,
     figure_html,
     grey_of,
+    is_ours,
     save_png,
     shade_filter,
     shade_map,
@@ -42,6 +43,8 @@ from zcolor.training.dataset import Photos, open_photos
 
 _MAPS_PER_GROUP = 16
 _PATCHES = 8  # for each unit
+# What is written into the folder.
+_NAMES = re.compile(r"index\.html|(input|filters|(activations|excite|patches)-\d+)\.png")
 
 
 def inspect_model(
@@ -94,7 +97,7 @@ def inspect_model(
     ValueError
         For groups and units that are not there, or units without a group.
     FileExistsError
-        If the folder holds the page of something else.
+        If the folder holds files of others that have the names of ours.
     """
     if units and group is None:
         raise ValueError("units belong to a group; name it too: --group 5 --unit 17")
@@ -258,11 +261,12 @@ class _Look:
 
 
 def _folder(out: Path) -> Path:
-    """Make the folder; refuse one with somebody else's page."""
-    page = out / "index.html"
-    if page.exists() and GENERATOR not in page.read_text(encoding="utf-8", errors="replace"):
-        raise FileExistsError(
-            f"{page} was not written by zcolor inspect and would be replaced; name another folder"
-        )
+    """Make the folder; refuse one with files of others that have our names."""
+    for path in sorted(out.iterdir()) if out.is_dir() else []:
+        if _NAMES.fullmatch(path.name) and not is_ours(path):
+            raise FileExistsError(
+                f"{path} was not written by zcolor inspect and would be replaced; "
+                "name another folder"
+            )
     out.mkdir(parents=True, exist_ok=True)
     return out

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from zcolor.atomic import whole_file
@@ -22,6 +23,7 @@ Rgb8 = npt.NDArray[np.uint8]
 
 GENERATOR = "<meta name='generator' content='zcolor inspect'>"
 """Tells our pages from those of others."""
+_SOFTWARE = "zcolor inspect"  # tells our pictures from those of others
 _TILE_PX, _CAPTION_PX, _GAP_PX = 128, 18, 6
 _PER_ROW = 8
 _BACKGROUND, _INK = (250, 250, 248), (40, 40, 40)
@@ -182,9 +184,22 @@ def tile_sheet(
 
 
 def save_png(picture: Image.Image, path: Path) -> None:
-    """Write a picture as PNG, whole or not at all."""
+    """Write a picture as PNG with our mark, whole or not at all."""
+    mark = PngInfo()
+    mark.add_text("Software", _SOFTWARE)
     with whole_file(path) as temporary:
-        picture.save(temporary, "PNG", optimize=True)
+        picture.save(temporary, "PNG", optimize=True, pnginfo=mark)
+
+
+def is_ours(path: Path) -> bool:
+    """Tell our pages and pictures from files of others that have the same names."""
+    if path.suffix == ".html":
+        return GENERATOR in path.read_text(encoding="utf-8", errors="replace")
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get("Software") == _SOFTWARE
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return False
 
 
 def table_html(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zcolor.formats import ending_of, format_for
+from zcolor.formats import ending_of, format_for, format_or_none
 
 SUFFIXES = frozenset({
     ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pcx", ".pgm",
@@ -76,12 +77,12 @@ def plan_jobs(
                 f"{out} is the name of a {named} file, but the format asked for is {file_format}; "
                 "leave one of them out"
             )
-        if sources[0].is_file():
+        if os.path.isfile(sources[0]):
             return [Job(sources[0], out, chosen=True)], []
     jobs: list[Job] = []
     failed: list[tuple[Path, str]] = []
     for source in sources:
-        if source.is_dir():
+        if os.path.isdir(source):
             root = None
             if out is not None:
                 root = out if len(sources) == 1 else out / source.resolve().name
@@ -97,11 +98,11 @@ def plan_jobs(
             jobs += found
             if not found:
                 failed.append((source, "there are no pictures in this folder; check its name"))
-        elif source.is_file():
+        elif os.path.isfile(source):
             mirrored = None if out is None else out / source.name
             jobs.append(_job(source, mirrored, file_format, root=out))
         else:
-            failed.append((source, "there is no such file or folder; check the path"))
+            failed.append((source, _why_nothing(source)))
     return jobs, failed
 
 
@@ -112,13 +113,60 @@ def chains_of(jobs: Sequence[Job]) -> list[list[Job]]:
     """
     chains: dict[str, list[Job]] = {}
     for job in jobs:
-        chains.setdefault(str(real_path(job.target).with_suffix("")).casefold(), []).append(job)
+        chains.setdefault(folded(real_path(job.target).with_suffix("")), []).append(job)
     return list(chains.values())
+
+
+def folded(path: Path) -> str:
+    """Give the name under which all paths meet that some file system may take for the same.
+
+    Examples
+    --------
+    >>> folded(Path("IMG.JPG")) == folded(Path("img.jpg"))
+    True
+    """
+    return unicodedata.normalize("NFC", str(path).casefold())
+
+
+class Places:
+    """Resolved paths, found again under any name that their file system takes for the same."""
+
+    def __init__(self, paths: Iterable[Path] = ()) -> None:
+        self._known: dict[str, list[Path]] = {}
+        for path in paths:
+            self.add(path)
+
+    def add(self, path: Path) -> None:
+        """Remember a path."""
+        self._known.setdefault(folded(path), []).append(path)
+
+    def find(self, path: Path) -> Path | None:
+        """Give the path that is remembered and means the same place, if there is one."""
+        known = self._known.get(folded(path), ())
+        return next((other for other in known if other == path or _is_same(other, path)), None)
+
+
+def _is_same(a: Path, b: Path) -> bool:
+    try:
+        return os.path.samefile(a, b)
+    except OSError:  # one of them is not there
+        return False
 
 
 def _is_folder(out: Path, sources: Sequence[Path]) -> bool:
     """Whether `out` means a folder: it is one, or has no ending, or is to hold a folder."""
-    return out.is_dir() or not out.suffix or any(source.is_dir() for source in sources)
+    return os.path.isdir(out) or not out.suffix or any(map(os.path.isdir, sources))
+
+
+def _why_nothing(source: Path) -> str:
+    """Tell why a source is neither a file nor a folder."""
+    try:
+        source.stat()
+    except FileNotFoundError:
+        return "there is no such file or folder; check the path"
+    except OSError as error:
+        return f"cannot be opened ({error.strerror})"
+    return "is neither a file nor a folder; name a picture"
 
 
 def _pictures(folder: Path, out: Path | None, failed: list[tuple[Path, str]]) -> Iterator[Path]:
@@ -146,15 +194,8 @@ def _job(source: Path, mirrored: Path | None, file_format: str | None, *, root: 
     target = mirrored or source.with_stem(source.stem + MARK)
     if file_format is not None:
         # An ending that names the format already stays as it is written.
-        fits = _format_or_none(target) == file_format
+        fits = format_or_none(target) == file_format
         named = target if fits else target.with_suffix(ending_of(file_format))
         return Job(source, named, chosen=True, root=root)
-    named = target if _format_or_none(target) else target.with_suffix(".png")
+    named = target if format_or_none(target) else target.with_suffix(".png")
     return Job(source, named, root=root)
-
-
-def _format_or_none(path: Path) -> str | None:
-    try:
-        return format_for(path)
-    except ValueError:  # a format without colour
-        return None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 import cv2
 from PIL import Image, ImageDraw, ImageFont
 
 from zcolor.arrays import AnyArray
+from zcolor.atomic import check_place, whole_file
+from zcolor.formats import format_for
 from zcolor.training.sources import to_rgb8
 
 PANEL_HEIGHT = 320
@@ -124,3 +128,61 @@ def contact_sheet(sheets: Sequence[Image.Image]) -> Image.Image:
     for place, sheet in zip(places, small, strict=True):
         contact.paste(sheet, place)
     return contact
+
+
+def check_sheet(
+    path: str | os.PathLike[str], pictures: Collection[Path], *, replace: bool = False
+) -> None:
+    """Refuse a sheet that cannot be written, or that would replace something, before the work.
+
+    Parameters
+    ----------
+    path
+        Where the sheet is to go.
+    pictures
+        Resolved paths of the pictures of the same work, originals and results.
+    replace
+        Whether an earlier sheet may be replaced.
+
+    Raises
+    ------
+    ValueError
+        If its ending names no format, or it is one of the pictures.
+    IsADirectoryError, NotADirectoryError
+        If it is a folder, or lies below a file.
+    FileExistsError
+        If it exists and may not be replaced.
+    """
+    format_for(path)
+    check_place(path, "the sheet")
+    if Path(os.path.realpath(path)) in pictures:
+        raise ValueError(
+            f"the sheet {path} is one of the pictures or their results; name another file"
+        )
+    if os.path.exists(path) and not replace:
+        raise FileExistsError(
+            f"{path} exists, and the sheet would replace it; name another file for the sheet"
+        )
+
+
+def write_sheet(path: str | os.PathLike[str], sheets: Sequence[Image.Image]) -> None:
+    """Write all sheets as one picture, if there are any.
+
+    Parameters
+    ----------
+    path
+        The file; its folder is made.
+    sheets
+        What `draw_sheet` drew.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it cannot be written.
+    """
+    if not sheets:
+        return
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary:
+        contact_sheet(sheets).save(temporary, format_for(path), quality=90)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import signal
@@ -19,12 +18,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from zcolor.apps.web_guard import Guard, is_loopback, refuse_download
 from zcolor.apps.web_work import WebLimits, WorkQueue
 from zcolor.colorizer import Colorizer
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +36,6 @@ _QUIET = {
     # Gradio asks Matplotlib, where there is one, for its backend at each event; left to choose, it
     # lists the fonts of the machine and writes that list to the user's folder.
     "MPLBACKEND": "agg",
-}
-# The page may load nothing from elsewhere, whatever it says, nor be shown inside a foreign page.
-_HEADERS = {
-    b"content-security-policy": b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
-    b"frame-ancestors 'self'",
-    b"referrer-policy": b"no-referrer",
-    b"x-content-type-options": b"nosniff",
 }
 _USUAL = WebLimits()
 _GRACE_SECONDS = 3  # that requests under way have when the server ends
@@ -101,7 +93,9 @@ def serve(
     listener = _listen(host, port)
     try:
         with private_folder() as folder:
-            app = create_app(model=model, device=device, limits=limits, folder=folder)
+            app = create_app(
+                model=model, device=device, limits=limits, folder=folder, local=is_loopback(host)
+            )
             url = _url(host, listener.getsockname()[1])
             config = uvicorn.Config(
                 app,
@@ -128,6 +122,7 @@ def create_app(
     model: str | os.PathLike[str] = "zhang",
     device: str | torch.device = "auto",
     limits: WebLimits = _USUAL,
+    local: bool = False,
 ) -> FastAPI:
     """Make the application: the page at /, POST /colorize, GET /health, and /openapi.json.
 
@@ -139,6 +134,9 @@ def create_app(
         As for `zcolor.colorize`.
     limits
         What is refused.
+    local
+        Refuse calls under another name than this machine's own (localhost, 127.0.0.1, ::1), as
+        fits a server that listens there alone.
 
     Returns
     -------
@@ -158,7 +156,7 @@ def create_app(
 
         from zcolor.apps.web_api import add_api
         from zcolor.apps.web_page import build_page
-        from zcolor.apps.web_studio import Studio
+        from zcolor.apps.web_studio import KEPT_PHOTOS, Studio
         from zcolor.apps.web_style import CSS, theme
     except ImportError as error:
         raise ImportError(_INSTALL) from error
@@ -181,8 +179,12 @@ def create_app(
         lifespan=lifespan,
     )
     add_api(app, studio, work, limits, model=name, version=_version())
-    app.add_middleware(_Sealed)
+    app.add_middleware(Guard, local=local, most_upload_bytes=KEPT_PHOTOS * limits.max_upload_bytes)
     page = build_page(studio, work, limits, folder=folder, model=name)
+    # Gradio looks where the files that a call names come from only in pages that were launched, and
+    # mounting a page does not count: without this, calls read any file of the machine.
+    page.has_launched = True
+    gr.processing_utils.async_ssrf_protected_download = refuse_download
     page.queue(max_size=limits.queue + limits.workers, api_open=False)
     mounted: FastAPI = gr.mount_gradio_app(
         app,
@@ -223,29 +225,6 @@ def private_folder() -> Iterator[Path]:
                 os.environ[name] = before
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether an address can be reached from this machine alone.
-
-    Parameters
-    ----------
-    host
-        A name or an address.
-
-    Returns
-    -------
-    Whether it is localhost, 127.x.y.z or ::1.
-
-    Examples
-    --------
-    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0")
-    (True, True, False)
-    """
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _listen(host: str, port: int) -> socket.socket:
     """Take the address now: a port in use is known before the model is loaded."""
     try:
@@ -282,18 +261,3 @@ def _version() -> str:
         return version("zcolor")
     except PackageNotFoundError:
         return "unknown"
-
-
-class _Sealed:
-    """Puts `_HEADERS` on every answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def sealed(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], *_HEADERS.items()]}
-            await send(message)
-
-        await self.app(scope, receive, sealed if scope["type"] == "http" else send)

@@ -35,7 +35,10 @@ Rgb = npt.NDArray[np.uint8]
 PREVIEW_PIXELS = 800_000
 """Pixels of a preview: sharp on a large screen, and coloured in a fraction of a second."""
 KEPT_PHOTOS = 24
-"""Photos whose preview and probabilities stay in memory: at most 12 MB each at size 384."""
+"""Photos that may be open on a page."""
+KEPT_LOOKS = 2 * KEPT_PHOTOS
+"""Looks that stay in memory, preview and probabilities: at most 12 MB each at size 384. A photo at
+a size above the model's own takes two."""
 _MARK = "-color"  # what the names of coloured pictures end in
 _MAP_SHARE = 0.7  # of the confidence map's colours; the rest is the photo
 
@@ -131,7 +134,7 @@ class Studio:
                 "many, which the page shows; serve a model that classifies, such as 'zhang'"
             )
         self.colorizer, self.max_pixels = colorizer, max_pixels
-        self.look = lru_cache(maxsize=KEPT_PHOTOS)(self._look)
+        self.look = lru_cache(maxsize=KEPT_LOOKS)(self._look)
 
     def color_file(
         self, data: bytes, settings: ColorizeSettings, file_format: str | None = None

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import torch
 
+from zcolor.atomic import check_place
 from zcolor.quantizer import AbGrid
 from zcolor.training.counting import MILLI, Int64s, Spread, count_colors
 from zcolor.training.counting_state import read_state, write_state
@@ -119,7 +120,7 @@ def build_priors(
     sources
         What `open_photos` takes: packs, images, folders, globs, lists, zip archives.
     out
-        The HDF5 file to write (`write_priors`).
+        The HDF5 file to write (`write_priors`); priors that are there are replaced.
     settings
         How to count.
     grid
@@ -141,9 +142,12 @@ def build_priors(
     ------
     FileNotFoundError
         If a source does not exist.
+    FileExistsError
+        If `out` exists and holds something else, a pack for example.
     ValueError
         If no photo could be counted, or all colours fall into one cell.
     """
+    _check_out(out)
     settings = settings or PriorSettings()
     grid = grid or AbGrid(settings.bins, *settings.range)
     photos = open_photos(sources, split, least_side=settings.size)
@@ -185,6 +189,18 @@ def build_priors(
     if priors.stable_photos < STABLE_PHOTOS:
         logger.warning("%s", _instability(priors))
     return priors
+
+
+def _check_out(out: str | os.PathLike[str]) -> None:
+    """Refuse to put priors in the place of something else, before hours of counting."""
+    check_place(out, "the priors")
+    if Path(out).exists():
+        try:
+            read_priors(out)
+        except ValueError as error:
+            raise FileExistsError(
+                f"{out} exists and holds no priors, which would replace it; choose another name"
+            ) from error
 
 
 def write_priors(path: str | os.PathLike[str], priors: Priors) -> None:
