@@ -100,6 +100,13 @@ def test_torch_gives_torch(weights, grey):
     assert not colored.is_inference()  # free to be used in training
 
 
+def test_predicted_colours_may_be_changed_in_place(weights, grey):
+    colorizer, photo = Colorizer(weights, device="cpu"), read_photo(grey)
+    ab = colorizer.predict_ab(photo)
+    ab *= 0
+    assert np.ptp(np.asarray(photo.with_ab(ab)), axis=2).max() == 0
+
+
 def test_shipped_model_colours_a_photograph(photo, grey):
     colored = colorize(grey)
     assert colored.shape == photo.shape

@@ -15,6 +15,7 @@ import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
 from tests.processes import run_alone
+from tests.test_icc import LINEAR, profile
 from zcolor.files import ImageReadError, from_pil, image_size, read_image
 from zcolor.icc import srgb_profile
 
@@ -103,9 +104,26 @@ def test_16_bit_png(channels: int) -> None:
     pixels = noise(9, 7, channels, dtype="uint16")
     decoded = read_image(deep_png(pixels)).pixels
     assert decoded.dtype == np.uint16
-    if channels == 2:  # OpenCV widens grey to RGB
-        pixels = pixels[..., [0, 0, 0, 1]]
     assert np.array_equal(decoded, pixels)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_grey_and_alpha_of_16_bits_have_their_profile(orientation: int) -> None:
+    """As grey without alpha: a profile of linear tones makes middle grey lighter."""
+    linear = profile(b"GRAY", {b"kTRC": LINEAR})
+    chunks = [
+        (b"iCCP", b"linear\0\0" + zlib.compress(linear)),
+        (b"eXIf", oriented(orientation).tobytes()[6:]),
+    ]
+    grey = noise(9, 7, 1, dtype="uint16")
+    alpha = noise(9, 7, 2, dtype="uint16")[..., 1:]
+    plain = read_image(deep_png(grey, *chunks)).pixels
+    both = read_image(deep_png(np.concatenate((grey, alpha), axis=2), *chunks)).pixels
+    assert both.shape[2] == 2
+    assert np.array_equal(both[..., :1], plain)
+    assert plain.astype(float).mean() > 1.1 * grey.mean()
+    upright = np.rot90(alpha, -1) if orientation == 6 else alpha
+    assert np.array_equal(both[..., 1:], upright)
 
 
 @pytest.mark.parametrize("compression", [1, 5, 8])
@@ -147,6 +165,19 @@ def tiff_by_hand(rows: bytes, bits: tuple[int, ...], photometric: int, **tags: i
     directory.save(stream)
     stream.write(rows)
     return stream.getvalue()
+
+
+def test_a_fourth_sample_that_is_no_alpha_is_left_out() -> None:
+    rows = struct.pack("<8H", 1000, 2000, 3000, 0, 4000, 5000, 6000, 9)
+    decoded = read_image(tiff_by_hand(rows, (16,) * 4, 2, t338=0)).pixels
+    assert decoded.tolist() == [[[1000, 2000, 3000], [4000, 5000, 6000]]]
+
+
+def test_12_bits_become_16() -> None:
+    decoded = read_image(tiff_by_hand(b"\xff\xf0\x00", (12,), 1)).pixels
+    assert decoded.ravel().tolist() == [65535, 0]
+    middle = read_image(tiff_by_hand(b"\x80\x08\x00", (12,), 1)).pixels
+    assert np.abs(middle.astype(int) - 0x800 / 0xFFF * 65535).max() < 16
 
 
 def test_16_bit_tiff_with_colour_multiplied_by_alpha() -> None:

@@ -73,6 +73,30 @@ def test_profile_and_metadata_are_written(file_format: str, dtype: str) -> None:
     assert twice == once
 
 
+@pytest.mark.parametrize("name", ["José Müll".encode(), "Jose Müller".encode("latin-1")])
+@pytest.mark.parametrize(
+    ("file_format", "dtype"),
+    [("JPEG", "uint8"), ("PNG", "uint8"), ("PNG", "uint16"), ("TIFF", "uint8"), ("WEBP", "uint8"),
+     ("AVIF", "uint8")],
+)  # fmt: skip
+def test_names_that_are_not_ascii_are_kept(file_format: str, dtype: str, name: bytes) -> None:
+    """In the first directory and in the second (the owner of the camera), byte by byte."""
+    exif = Image.Exif()
+    exif[0x013B], exif[0x0112], exif[0x8769] = "A. Nonymous", 6, {0xA430: "A. Nonymous"}
+    block = exif.tobytes().replace(b"A. Nonymous", name)
+    assert block.count(name) == 2
+    original = io.BytesIO()
+    Image.new("L", (40, 24), 90).save(original, "JPEG", exif=block)
+    kept = read_image(original.getvalue()).metadata
+    data = encode_image(noise(16, 16, 3, dtype=dtype), file_format, kept)
+    with Image.open(io.BytesIO(data)) as image:
+        written = image.getexif()
+        assert written[0x013B].encode("latin-1") == name
+        assert written.get_ifd(0x8769)[0xA430].encode("latin-1") == name
+    assert read_image(data).metadata == read_image(encode_image(
+        noise(16, 16, 3), file_format, read_image(data).metadata)).metadata  # fmt: skip
+
+
 @pytest.mark.parametrize("file_format", ["JPEG", "WEBP", "AVIF", "BMP", "PPM", "JPEG2000", "TGA"])
 def test_16_bits_are_rounded_for_formats_of_8(file_format: str) -> None:
     pixels = np.full((16, 16, 3), (52000, 30000, 10000), np.uint16)

@@ -37,6 +37,19 @@ def mean_b(picture):
     return rgb_to_lab(torch.from_numpy(picture).permute(2, 0, 1)[None] / 255)[:, 2].mean().item()
 
 
+@pytest.mark.parametrize("dtype", [">u2", ">f2", ">f4", ">f8"])
+@pytest.mark.parametrize("size", [None, 32])
+def test_a_reference_may_be_big_endian(dtype, size):
+    top = 257 if dtype == ">u2" else 1 / 255
+    array = (WARM * np.float64(top)).astype(dtype)
+    plain = array.astype(array.dtype.newbyteorder("="))
+    found = read_reference(array, size=size)
+    assert torch.equal(found, read_reference(plain, size=size))
+    assert found.mean(dim=(0, 2, 3)).tolist() == pytest.approx(
+        [200 / 255, 120 / 255, 40 / 255], abs=1e-3
+    )
+
+
 def test_colours_lean_towards_the_reference_and_more_so_with_lend(colorizer):
     plain = mean_b(colorizer(GREY))
     warm = [mean_b(colorizer(GREY, reference=WARM, lend=lend)) for lend in (0.6, 1.2)]

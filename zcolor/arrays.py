@@ -157,6 +157,8 @@ def to_float(pixels: Tensor, device: torch.device | str, dtype: torch.dtype) -> 
     top = _INTEGER_TOPS.get(pixels.dtype, 1)
     if pixels.dtype == torch.uint16:  # which not every device can convert
         pixels = pixels.to(torch.int32)
+    if pixels.dtype == torch.float64 and dtype != torch.float64:  # as MPS has none
+        pixels = pixels.to(dtype)
     return pixels.to(device).to(dtype) / top
 
 
@@ -182,6 +184,6 @@ def from_float(rgb: Tensor, device: torch.device | str, dtype: torch.dtype) -> T
     [0, 128]
     """
     if dtype not in _INTEGER_TOPS:
-        return rgb.to(dtype).to(device)
+        return rgb.to(device).to(dtype)  # in this order: the dtype is one of the new device
     levels = (rgb * _INTEGER_TOPS[dtype]).round()
     return levels.to(torch.uint8 if dtype == torch.uint8 else torch.int32).to(device)

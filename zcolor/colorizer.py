@@ -269,7 +269,8 @@ class Colorizer:
                         for part in lightness.split(at_once)
                     ]
                 )
-            parts = ab.split([photos[i].n for i in members])
+            # A copy, made out here, may be changed in place.
+            parts = ab.clone().split([photos[i].n for i in members])
             found.update(zip(members, parts, strict=True))
         return [found[i] for i in range(len(photos))]
 

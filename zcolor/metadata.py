@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,18 +71,78 @@ def read_metadata(image: Image.Image, *, width: int, height: int) -> Metadata:
     return Metadata(exif=exif, dpi=_read_dpi(image.info.get("dpi")))
 
 
+class _Text(str):
+    """Text whose bytes are written as they were read.
+
+    Names are often stored as UTF-8. Pillow reads bytes as Latin-1, which loses nothing, and writes
+    ASCII, which does.
+    """
+
+    def encode(self, *_: object) -> bytes:  # type: ignore[override]
+        """Give the bytes that were read."""
+        return str.encode(self, "latin-1", "replace")
+
+
+def exact_entries(exif: Image.Exif) -> dict[int, Any]:
+    """List the entries of EXIF, directories as dictionaries, so that text is kept byte by byte.
+
+    Parameters
+    ----------
+    exif
+        What Pillow read.
+
+    Returns
+    -------
+    Tags and values, to be written by Pillow.
+    """
+    found = _exact({tag: exif[tag] for tag in exif})
+    for tag in _SUB_DIRECTORIES:
+        found.pop(tag, None)
+        entries = _exact(exif.get_ifd(tag))
+        if ExifTags.IFD.Interop in entries:
+            entries[ExifTags.IFD.Interop] = _exact(exif.get_ifd(ExifTags.IFD.Interop))
+        if entries:
+            found[int(tag)] = entries
+    return found
+
+
+def _exact(entries: Mapping[int, Any]) -> dict[int, Any]:
+    return {tag: _Text(v) if isinstance(v, str) else v for tag, v in entries.items()}
+
+
+def without_orientation(exif: bytes) -> bytes:
+    """Leave the orientation out of an EXIF block; nothing else changes.
+
+    Parameters
+    ----------
+    exif
+        The block.
+
+    Examples
+    --------
+    >>> exif = Image.Exif()
+    >>> exif[_ORIENTATION_TAG], exif[315] = 1, "Ada"
+    >>> block = Image.Exif()
+    >>> block.load(without_orientation(exif.tobytes()))
+    >>> dict(block)
+    {315: 'Ada'}
+    """
+    read, kept = Image.Exif(), Image.Exif()
+    read.load(exif)
+    for tag, value in exact_entries(read).items():
+        if tag != _ORIENTATION_TAG:
+            kept[tag] = value
+    return kept.tobytes()
+
+
 def _clean_exif(exif: Image.Exif, width: int, height: int) -> bytes | None:
     pointers = {int(tag) for tag in ExifTags.IFD}
     clean = Image.Exif()
-    for tag, value in exif.items():
-        if tag not in _STORAGE_TAGS and tag not in pointers:
+    for tag, value in exact_entries(exif).items():
+        if tag in _SUB_DIRECTORIES:
+            clean[tag] = _describe_pixels(value, width, height)
+        elif tag not in _STORAGE_TAGS and tag not in pointers:
             clean[tag] = value
-    for tag in _SUB_DIRECTORIES:
-        entries = dict(exif.get_ifd(tag))
-        if ExifTags.IFD.Interop in entries:
-            entries[ExifTags.IFD.Interop] = dict(exif.get_ifd(ExifTags.IFD.Interop))
-        if entries:
-            clean[tag] = _describe_pixels(entries, width, height)
     if len(clean) == 0:
         return None
     if _ORIENTATION_TAG in clean:

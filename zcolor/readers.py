@@ -191,12 +191,17 @@ def load_pixels(image: Image.Image, name: str, stream: IO[bytes] | None) -> tupl
     ((2, 3, 2), 'GRAY')
     """
     deep = stream is not None and _is_deep_color(image)
+    # Pillow makes RGB of 16-bit grey with alpha, OpenCV too.
+    is_grey = deep and any("LA;16" in str(tile) for tile in image.tile)  # type: ignore[attr-defined]
     white_is_zero = _white_is_zero(image)
     image.load()  # finds out whether the file is whole, also where OpenCV then decodes it
     # Both decoders turn a TIFF upright themselves, and Pillow then forgets its orientation.
     orientation = _orientation(image)
     if stream is not None and deep:
-        return _decode_deep_color(image, name, stream, orientation), "RGB"
+        decoded = _decode_deep_color(image, name, stream, orientation)
+        if is_grey:
+            return np.ascontiguousarray(decoded[..., 2:]), "GRAY"
+        return decoded, "RGB"
     pixels, space = _pixels_of(image, name, orientation)
     if white_is_zero and pixels.dtype == np.uint16:  # Pillow sees to it at 8 bits only
         np.subtract(65535, pixels[..., :1], out=pixels[..., :1])
@@ -222,10 +227,17 @@ def _is_deep_color(image: Image.Image) -> bool:
     if image.mode not in ("RGB", "RGBA", "LA"):
         return False
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return set(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, ())) == {16}
+        return _bits(image) == {16}
     if isinstance(image, PngImagePlugin.PngImageFile) and image.tile:
         return "16" in str(image.tile[0].args)
     return False
+
+
+def _bits(image: Image.Image) -> set[int]:
+    """Bits of the samples of a TIFF; nothing of other files."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return set()
+    return set(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, ()))
 
 
 def _decode_deep_color(image: Image.Image, name: str, stream: IO[bytes], orientation: int) -> UInt:
@@ -237,6 +249,8 @@ def _decode_deep_color(image: Image.Image, name: str, stream: IO[bytes], orienta
             f"{name} is of a kind of 16-bit {image.format} that cannot be decoded; save it as a "
             "plain 16-bit PNG or TIFF, or with 8 bits"
         )
+    if image.mode == "RGB" and not image.has_transparency_data:
+        decoded = decoded[..., :3]  # a fourth sample of a TIFF that is no alpha
     pixels, stored = _room(decoded.shape, np.uint16, orientation)
     for i, channel in enumerate((2, 1, 0, 3)[: decoded.shape[2]]):
         stored[..., i] = decoded[..., channel]
@@ -254,6 +268,8 @@ def _pixels_of(image: Image.Image, name: str, orientation: int) -> tuple[UInt, s
     if mode.startswith("I;16") or (mode == "I" and image.format == "PPM"):
         # Pillow widens 16-bit PGM to 32-bit integers.
         grey = _copied(image, mode, 1, np.uint16, orientation)
+        if _bits(image) == {12}:  # Pillow leaves them as they are
+            grey = (grey << 4) | (grey >> 8)
         transparent = image.info.get("transparency")
         if isinstance(transparent, int):
             alpha = np.where(grey == transparent, 0, 65535).astype(np.uint16)

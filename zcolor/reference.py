@@ -104,7 +104,9 @@ def small_rgb(photo: Photo, size: int | None) -> Tensor:
     if isinstance(pixels, Tensor):
         pixels = pixels.permute(0, 2, 3, 1).cpu().numpy()
     # Alpha comes last: one channel of grey, or three of colour.
-    rgb = np.array(pixels[0, :, :, : 3 if pixels.shape[3] >= 3 else 1], order="C")
+    colors = pixels[0, :, :, : 3 if pixels.shape[3] >= 3 else 1]
+    # In the byte order of this machine: OpenCV looks at no other.
+    rgb = np.array(colors, dtype=colors.dtype.newbyteorder("="), order="C")
     if rgb.dtype == np.float16:  # OpenCV does not know it
         rgb = rgb.astype(np.float32)
     if size is not None:

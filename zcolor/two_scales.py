@@ -48,6 +48,8 @@ def with_coarse_colors(fine: Tensor, coarse: Tensor) -> Tensor:
             f"fine must be of the same photos and not smaller than coarse, got "
             f"{tuple(fine.shape)} and {tuple(coarse.shape)}"
         )
-    own_coarse = F.adaptive_avg_pool2d(fine, (coarse.shape[2], coarse.shape[3]))
+    # MPS pools only where sizes divide; these tensors are small.
+    pooled = fine.cpu() if fine.device.type == "mps" else fine
+    own_coarse = F.adaptive_avg_pool2d(pooled, (coarse.shape[2], coarse.shape[3])).to(fine.device)
     change = F.interpolate(coarse - own_coarse, fine.shape[-2:], mode="bilinear")
     return fine + change

@@ -15,10 +15,10 @@ from typing import IO, Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from zcolor.formats import ALPHA_FORMATS, COLOR_FORMATS
-from zcolor.metadata import Metadata
+from zcolor.metadata import Metadata, exact_entries, without_orientation
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +137,9 @@ def _write_pillow(
     # Pillow's writers read the options that they know and pass over the rest.
     options: dict[str, Any] = {"icc_profile": icc}
     if metadata.exif is not None:
-        options["exif"] = metadata.exif
+        # For AVIF Pillow takes the orientation out by writing EXIF anew, text as ASCII.
+        written_anew = file_format == "AVIF"
+        options["exif"] = without_orientation(metadata.exif) if written_anew else metadata.exif
     if metadata.dpi is not None:
         options["dpi"] = metadata.dpi
     if file_format in ("JPEG", "WEBP", "AVIF"):
@@ -179,11 +181,8 @@ def _write_tiff(stream: IO[bytes], pixels: UInt, icc: bytes, metadata: Metadata)
     if metadata.exif is not None:
         source = Image.Exif()
         source.load(metadata.exif)
-        for tag in source:
-            entries = dict(source.get_ifd(tag))
-            if ExifTags.IFD.Interop in entries:
-                entries[ExifTags.IFD.Interop] = dict(source.get_ifd(ExifTags.IFD.Interop))
-            directory[tag] = entries or source[tag]
+        for tag, value in exact_entries(source).items():
+            directory[tag] = value
     if metadata.dpi is not None:
         x, y = metadata.dpi
         directory[TiffImagePlugin.X_RESOLUTION], directory[TiffImagePlugin.Y_RESOLUTION] = x, y
