@@ -78,7 +78,7 @@ class _Text(str):
     ASCII, which does.
     """
 
-    def encode(self, *_: object) -> bytes:  # type: ignore[override]
+    def encode(self, *_: object) -> bytes:
         """Give the bytes that were read."""
         return str.encode(self, "latin-1", "replace")
 

@@ -269,7 +269,7 @@ def _pixels_of(image: Image.Image, name: str, orientation: int) -> tuple[UInt, s
         # Pillow widens 16-bit PGM to 32-bit integers.
         grey = _copied(image, mode, 1, np.uint16, orientation)
         if _bits(image) == {12}:  # Pillow leaves them as they are
-            grey = (grey << 4) | (grey >> 8)
+            grey = ((grey << 4) | (grey >> 8)).astype(np.uint16)
         transparent = image.info.get("transparency")
         if isinstance(transparent, int):
             alpha = np.where(grey == transparent, 0, 65535).astype(np.uint16)

@@ -30,7 +30,7 @@ def weights(tmp_path_factory):
     # Weights that differ, so that presets with another power of them do too.
     net.set_priors(net.prior, net.cell_means, torch.linspace(0.1, 3.0, net.grid.n_bins))
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_model(path, net, {})
+    save_model(path, net, {"provenance": {"data_hash": "of photos", "steps": 7}})
     return path
 
 

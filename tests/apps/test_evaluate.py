@@ -314,6 +314,7 @@ def test_json_says_everything(report, weights):
     found, out = report
     data = json.loads((out / "all.json").read_text(encoding="utf-8"))
     assert data["model"]["sha256"] == read_header(weights)["sha256"]
+    assert (data["model"]["data_hash"], data["model"]["steps"]) == ("of photos", 7)
     assert len(data["data"]["hash"]) == 64
     assert data["command"] == "zcolor evaluate photos"
     assert data["variants"]["T=1"]["decodes_with"]["temperature"] == 1

@@ -281,6 +281,20 @@ def test_odd_sizes(color, pictures, tmp_path, size):
     assert np.abs(off).mean() < 1
 
 
+def test_a_film_that_changes_its_size_is_refused(color, pictures, tmp_path):
+    """As when recordings are joined: one track has one size, and squeezed faces help nobody."""
+    options = {"codec": "mpeg2video", "options": (("q", "3"),)}
+    small = write_film(tmp_path / "a.ts", pictures, sound=None, **options)
+    larger = [np.kron(picture, np.ones((2, 2), np.uint8)) for picture in pictures]
+    large = write_film(tmp_path / "b.ts", larger, sound=None, **options)
+    (tmp_path / "both.ts").write_bytes(small.read_bytes() + large.read_bytes())
+    with pytest.raises(
+        ValueError, match=r"changes from 96 x 64 to 192 x 128 pixels after \d+ frames"
+    ):
+        color(tmp_path / "both.ts", tmp_path / "out.mkv")
+    assert not (tmp_path / "out.mkv").exists()
+
+
 def test_pixel_aspect_metadata_and_chapters(color, pictures, tmp_path):
     source = tmp_path / "wide.mkv"
     with av.open(str(source), "w") as film:

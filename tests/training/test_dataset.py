@@ -12,12 +12,15 @@ import pytest
 from PIL import Image
 
 from zcolor.training import dataset
+from zcolor.training.assemble import open_val
 from zcolor.training.dataset import (
     CachedPhotos,
     JoinedPhotos,
     LoosePhotos,
     PackedPhotos,
+    name_of,
     open_photos,
+    read_named,
 )
 from zcolor.training.pack import pack_photos
 from zcolor.training.settings import PackSettings
@@ -210,6 +213,37 @@ def test_hashes_do_not_depend_on_the_order():
 
 
 # ---- packs ---------------------------------------------------------------------------------
+
+
+def test_each_pack_gives_its_val_split_or_all_of_it(packed, folder, tmp_path):
+    only = tmp_path / "only.h5"
+    pack_photos([folder / "label1"], only, PackSettings(fractions=(1, 0, 0)), progress=False)
+    n_val = len(PackedPhotos(packed, "val"))
+    assert 0 < n_val < 60
+    found = open_photos([packed, only, folder / "label2"], "val or all")
+    assert len(found) == n_val + 20 + 20
+    assert (
+        open_val((), [packed, only]).data_hash
+        == open_photos([packed, only], "val or all").data_hash
+    )
+
+
+def test_what_is_trained_on_is_not_validated_on(packed, folder, tmp_path):
+    only = tmp_path / "only.h5"
+    pack_photos([folder], only, PackSettings(fractions=(1, 0, 0)), progress=False)
+    with pytest.raises(ValueError, match=r"only\.h5 has no validation photos.*--val"):
+        open_val([only], [tmp_path / "." / "only.h5"])
+    assert len(open_val([packed], [packed])) == len(PackedPhotos(packed, "val"))
+    assert open_val([only], []) is None
+
+
+def test_a_photo_that_cannot_be_read_is_named(packed, tmp_path):
+    write(tmp_path / "in" / "torn.png", b"\x89PNG torn")
+    photos = open_photos([packed, tmp_path / "in"])
+    assert np.array_equal(read_named(photos, 0), photos.read(0))
+    with pytest.raises(ValueError, match=r"in/torn\.png cannot be read .*; take it out, or make a"):
+        read_named(photos, 60)
+    assert name_of(photos, 0) == PackedPhotos(packed).names[0]
 
 
 def test_splits_of_a_pack_are_parts_of_the_whole(packed, folder):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -21,7 +22,9 @@ from zcolor.registry import load_model
 from zcolor.settings import DecodeSettings
 from zcolor.training import learner, loop
 from zcolor.training.loop import TrainingDivergedError, train
-from zcolor.training.settings import AugmentSettings, FilmSettings, TrainSettings
+from zcolor.training.pack import pack_photos
+from zcolor.training.priors import build_priors, read_priors
+from zcolor.training.settings import AugmentSettings, FilmSettings, PackSettings, TrainSettings
 from zcolor.training.validate import rgb8_to_lab
 
 TINY = TrainSettings(
@@ -361,6 +364,49 @@ def test_resume_with_other_settings_is_refused(photos, tmp_path):
         run(photos, tmp_path / "run", dataclasses.replace(TINY, lr=1e-4), resume=True)
 
 
+def test_resume_with_other_validation_photos_or_order_is_refused(photos, tmp_path):
+    run(photos, tmp_path / "run", minutes=0)
+    for val in ([photos["train"]], []):
+        with pytest.raises(ValueError, match="the validation photographs differ"):
+            train(
+                TINY, [photos["train"]], tmp_path / "run",
+                val=val or [photos["train"] / "00.png"], resume=True, progress=False,
+            )  # fmt: skip
+    packs = [tmp_path / "a.h5", tmp_path / "b.h5"]
+    for pack, part in zip(packs, ("0*.png", "1*.png"), strict=True):
+        sources = [str(path) for path in sorted(photos["train"].glob(part))]
+        pack_photos(sources, pack, PackSettings(fractions=(1, 0, 0), min_chroma=0, min_side=16))
+    options = {"val": [photos["val"]], "progress": False}
+    train(TINY, packs, tmp_path / "two", minutes=0, **options)
+    with pytest.raises(ValueError, match="the order of the training photographs differ"):
+        train(TINY, packs[::-1], tmp_path / "two", resume=True, **options)
+    assert train(TINY, packs, tmp_path / "two", resume=True, **options).seen == TINY.photos
+
+
+def test_what_a_run_began_with_is_remembered(photos, tmp_path):
+    short = dataclasses.replace(TINY, photos=32, epoch_photos=16, val_photos=2)
+    first = run(photos, tmp_path / "first", short).best
+    other = run(photos, tmp_path / "other", dataclasses.replace(short, seed=1)).best
+    run(photos, tmp_path / "run", short, init=first, minutes=0)
+    with pytest.raises(ValueError, match="the model it began with differ"):
+        run(photos, tmp_path / "run", short, init=other, resume=True)
+    result = run(photos, tmp_path / "run", short, resume=True)
+    assert read_header(result.best)["provenance"]["init"] == read_header(first)["sha256"]
+
+
+def test_counts_of_other_photographs_are_not_used(photos, tmp_path):
+    """A run that ended before its first state leaves its priors behind."""
+    build_priors([photos["val"]], tmp_path / "run" / "priors.h5", progress=False)
+    of_val = read_priors(tmp_path / "run" / "priors.h5")
+    run(photos, tmp_path / "run", minutes=0)
+    counted = read_priors(tmp_path / "run" / "priors.h5")
+    assert counted.n_photos == 24 != of_val.n_photos
+    # Those of the same photographs are not counted again.
+    before = (tmp_path / "run" / "priors.h5").stat().st_mtime_ns
+    run(photos, tmp_path / "run", resume=True, minutes=0)
+    assert (tmp_path / "run" / "priors.h5").stat().st_mtime_ns == before
+
+
 def test_resume_with_other_photos_is_refused(photos, tmp_path):
     run(photos, tmp_path / "run", minutes=0)
     with pytest.raises(ValueError, match="training photographs differ"):
@@ -385,8 +431,53 @@ def test_broken_photo_is_named_with_the_cure(photos, tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "good.png").write_bytes((photos["train"] / "00.png").read_bytes())
     (tmp_path / "set" / "torn.png").write_bytes((photos["train"] / "01.png").read_bytes()[:200])
-    with pytest.raises(ValueError, match="zcolor pack"):
-        train(TINY, [tmp_path / "set"], tmp_path / "run", val=[photos["val"]], progress=False)
+    for number, cache in enumerate((False, True)):
+        with pytest.raises(ValueError, match=r"set/torn\.png cannot be read.*zcolor pack"):
+            train(
+                dataclasses.replace(TINY, cache=cache), [tmp_path / "set"],
+                tmp_path / f"run{number}", val=[photos["val"]], progress=False,
+            )  # fmt: skip
+
+
+def test_a_broken_member_of_an_archive_is_named(photos, tmp_path):
+    archive = tmp_path / "set.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for name in ("00.png", "01.png"):
+            file.write(photos["train"] / name, name)
+    data = bytearray(archive.read_bytes())
+    data[data.index(b"01.png") + 100] ^= 255  # its checksum does not fit any more
+    archive.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match=r"01\.png cannot be read.*zcolor pack"):
+        train(TINY, [archive], tmp_path / "run", val=[photos["val"]], progress=False)
+
+
+def test_a_broken_validation_photo_is_left_out_and_named(photos, tmp_path, caplog):
+    (tmp_path / "val").mkdir()
+    for name in ("00.png", "01.png"):
+        (tmp_path / "val" / name).write_bytes((photos["val"] / name).read_bytes())
+    (tmp_path / "val" / "02.png").write_bytes(b"torn")
+    result = train(
+        dataclasses.replace(TINY, photos=80), [photos["train"]], tmp_path / "run",
+        val=[tmp_path / "val"], progress=False,
+    )  # fmt: skip
+    assert result.best.exists()
+    assert "left out of the validation" in caplog.text
+    assert "02.png" in caplog.text
+
+
+def test_the_log_of_a_family_that_does_not_classify_is_json(photos, tmp_path):
+    settings = dataclasses.replace(
+        TINY, model="autoencoder", photos=80, crops=(32,), shares=(1,), width=0.1
+    )
+    run(photos, tmp_path / "run", settings)
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    entries = [json.loads(line, parse_constant=refuse) for line in lines]
+    assert any("val_loss" in entry for entry in entries)
+    assert not any("val_top1" in entry for entry in entries)
 
 
 def test_degradation_reaches_the_network_and_not_the_targets(photos, tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -80,3 +82,52 @@ def test_muon_leaves_the_classifier_to_adamw():
     assert sum(len(g["params"]) for g in muon.param_groups) == 22
     ids = {id(p) for g in adamw.param_groups for p in g["params"]}
     assert id(net.classifier.weight) in ids
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_a_state_of_muon_goes_on_where_memory_is_laid_out_otherwise(memory_format):
+    """As from a CPU without bfloat16 to a GPU with it: momentum belongs to the same weights."""
+    s = TrainSettings(optimizer="muon", lr=0.02)
+    begun = network(memory_format)
+    optimizers = make_optimizers(begun, s)
+
+    def step(net, optimizers, seed):
+        give_gradients(net, seed)
+        for optimizer in optimizers:
+            optimizer.step()
+
+    for seed in range(3):
+        step(begun, optimizers, seed)
+    states = [optimizer.state_dict() for optimizer in optimizers]
+    for other_format in (torch.contiguous_format, torch.channels_last):
+        other = network(other_format)
+        other.load_state_dict(begun.state_dict())
+        others = make_optimizers(other, s)
+        for optimizer, state in zip(others, states, strict=True):
+            optimizer.load_state_dict(copy.deepcopy(state))
+        ended = copy.deepcopy(begun)
+        again = make_optimizers(ended, s)
+        for optimizer, state in zip(again, states, strict=True):
+            optimizer.load_state_dict(copy.deepcopy(state))
+        step(ended, again, 3)
+        step(other, others, 3)
+        for place in (0, 2):  # Muon's; a bias before a norm has no gradient but rounding
+            mine, theirs = ended[place].weight, other[place].weight
+            torch.testing.assert_close(mine, theirs, rtol=0.02, atol=2e-4)
+
+
+def test_the_momentum_of_a_state_is_in_the_order_of_the_kernel():
+    net = network(torch.channels_last)
+    muon = make_optimizers(net, TrainSettings(optimizer="muon", lr=0.02))[0]
+    give_gradients(net, 0)
+    muon.step()
+    kernel = net[0].weight
+    live = muon.state[muon.param_groups[0]["params"][0]]["momentum_buffer"]
+    written = muon.state_dict()["state"][0]["momentum_buffer"]
+    expected = live.reshape(8, 3, 3, 2).permute(0, 3, 1, 2).reshape(8, -1)
+    assert torch.equal(written, expected)
+    assert torch.allclose(written.reshape(kernel.shape), 0.05 * kernel.grad, rtol=1e-3)
+    before = live.clone()
+    muon.load_state_dict(muon.state_dict())
+    after = muon.state[muon.param_groups[0]["params"][0]]["momentum_buffer"]
+    assert torch.equal(after, before)

@@ -160,6 +160,24 @@ def test_a_pack_is_counted_by_split(tmp_path):
     assert len({priors.data_hash for priors in found.values()}) == 3
 
 
+def test_priors_take_the_place_of_nothing_else(tmp_path):
+    cv2.imwrite(str(tmp_path / "0.png"), blotches(0)[:, :, ::-1])
+    for name in ("pack.h5", "letter.txt"):
+        (tmp_path / name).write_bytes(b"something of value")
+        with pytest.raises(FileExistsError, match=f"{name} exists and holds no priors"):
+            build_priors([tmp_path / "0.png"], tmp_path / name, progress=False)
+        assert (tmp_path / name).read_bytes() == b"something of value"
+    with pytest.raises(IsADirectoryError, match="name a file for the priors"):
+        build_priors([tmp_path / "0.png"], tmp_path, progress=False)
+    pack = tmp_path / "real.h5"
+    payload = cv2.imencode(".png", blotches(1)[:, :, ::-1])[1].tobytes()
+    write_pack(pack, [PackedPhoto(len(payload), 30, 42, 0, "x", bytes(16), "x")], [payload])
+    before = pack.read_bytes()
+    with pytest.raises(FileExistsError, match="holds no priors"):
+        build_priors([pack], pack, progress=False)
+    assert pack.read_bytes() == before
+
+
 def test_photos_of_one_colour_are_refused_with_the_cure(tmp_path):
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((16, 16, 3), 99, dtype=np.uint8))
     with pytest.raises(ValueError, match=r"reach 1 of 324 cells.*count colour photographs"):

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from zcolor.files import read_image
-from zcolor.training.assemble import open_val
 from zcolor.training.dataset import (
     JoinedPhotos,
     LoosePhotos,
@@ -213,8 +212,7 @@ def open_inputs(
                 f"two sets of results are called {repeated[0]!r}; give their folders other names"
             )
         return PairedInputs(inputs[0], dict(zip(names, results, strict=True)))
-    photos = open_photos(inputs, split) if split is not None else open_val((), inputs)
-    assert photos is not None  # something was named
+    photos = open_photos(inputs, split or "val or all")
     data: dict[str, object] = {
         "sources": [str(source) for source in inputs],
         "split": split or "val, or all where there is none",

@@ -119,10 +119,11 @@ class Contestants:
         """Say which weights these are, for the JSON."""
         header = read_header(self.path)
         kept = ("family", "width", "targets", "working_size", "presets", "data_hash", "steps")
+        known = {**header, **header.get("provenance", {})}
         return {
             "file": self.path.name,
             "sha256": header["sha256"],
-            **{name: header[name] for name in kept if name in header},
+            **{name: known[name] for name in kept if name in known},
         }
 
     def temperature(self, variant: str) -> float:

@@ -21,7 +21,9 @@ from zcolor.training.film import Film
 from zcolor.training.loader import BatchLoader
 from zcolor.training.packfile import PACK_SUFFIXES, PackedPhotos
 from zcolor.training.priors import Priors, build_priors, read_priors, rebalancing_weights
+from zcolor.training.run_folder import RunFolder
 from zcolor.training.settings import PriorSettings, TrainSettings
+from zcolor.training.state import has_state
 
 Sources = Sequence[str | os.PathLike[str]]
 
@@ -30,22 +32,26 @@ def priors_of(
     data: Sources,
     path: str | os.PathLike[str] | None,
     model: str,
-    folder: Path,
+    folder: RunFolder,
     crew: Crew,
     *,
+    data_hash: str,
     progress: bool,
 ) -> Priors | None:
     """Read the priors of the training photographs, or count them into the run's folder first.
 
-    None for a family that does not classify.
+    Counts that a run which never began left there are used if they are of these photographs
+    (`data_hash`). None for a family that does not classify.
     """
     if not issubclass(find_family(model), Classifier):
         return None
     if path is not None:
         return read_priors(path)
-    counted = folder / "priors.h5"
-    if not counted.exists() and crew.leads:
-        build_priors(data, counted, PriorSettings(), progress=progress)
+    counted = folder.path / "priors.h5"
+    if crew.leads:
+        begun = has_state(folder.state)
+        if not counted.exists() or not (begun or read_priors(counted).data_hash == data_hash):
+            build_priors(data, counted, PriorSettings(), progress=progress)
     crew.share(0.0)  # the other processes wait here for the file
     return read_priors(counted)
 
@@ -54,17 +60,27 @@ def open_val(data: Sources, val: Sources) -> Photos | None:
     """Open what was named for validation, or else the val split of the training packs.
 
     A pack that was made for validation alone, and so has no val split, is taken whole.
+
+    Raises
+    ------
+    ValueError
+        If such a pack is trained on too.
     """
     named = list(val)
     if not named:
         packs = [path for path in data if Path(path).suffix.lower() in PACK_SUFFIXES]
         named = [path for path in packs if len(PackedPhotos(path, "val"))]
         return open_photos(named, "val") if named else None
-    split = any(
-        Path(path).suffix.lower() in PACK_SUFFIXES and len(PackedPhotos(path, "val"))
-        for path in named
-    )
-    return open_photos(named, "val" if split else "all")
+    trained_on = {Path(path).resolve() for path in data}
+    for path in named:
+        pack = Path(path).suffix.lower() in PACK_SUFFIXES and Path(path).resolve() in trained_on
+        if pack and not len(PackedPhotos(path, "val")):
+            raise ValueError(
+                f"{path} has no validation photos, so that its training photos would be validated "
+                "on; name others with --val, pack with a val share, or choose the best model by "
+                "--monitor train"
+            )
+    return open_photos(named, "val or all")
 
 
 def make_network(

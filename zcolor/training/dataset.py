@@ -7,11 +7,12 @@ gives one photograph as (h, w, 3) uint8 RGB. Any number of threads may read at o
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -163,8 +164,13 @@ class JoinedPhotos:
         """
         if not 0 <= index < len(self):
             raise IndexError(f"photo {index} of {len(self)} does not exist")
+        part, place = self.place_of(index)
+        return part.read(place)
+
+    def place_of(self, index: int) -> tuple[Photos, int]:
+        """Tell which part a photograph belongs to, and its index there."""
         part = int(np.searchsorted(self._ends, index, side="right"))
-        return self.parts[part].read(index - int(self._ends[part] - len(self.parts[part])))
+        return self.parts[part], index - int(self._ends[part] - len(self.parts[part]))
 
     @property
     def data_hash(self) -> str:
@@ -199,7 +205,8 @@ class CachedPhotos:
             bar = tqdm(total=len(photos), desc="decode", unit="photo", disable=not progress)
             for start in range(0, len(photos), _CHUNK_PHOTOS):
                 stop = min(start + _CHUNK_PHOTOS, len(photos))
-                decoded = list(pool.map(photos.read, range(start, stop)))
+                read = functools.partial(read_named, photos)
+                decoded = list(pool.map(read, range(start, stop)))
                 shapes += [(rgb.shape[0], rgb.shape[1]) for rgb in decoded]
                 chunks.append(np.concatenate([rgb.reshape(-1) for rgb in decoded]))
                 bar.update(stop - start)
@@ -223,8 +230,54 @@ class CachedPhotos:
         return chunk[start : start + height * width * 3].reshape(height, width, 3)
 
 
+def name_of(photos: Photos, index: int) -> str:
+    """Name one photograph of a set, by its file where that is known."""
+    if isinstance(photos, JoinedPhotos):
+        return name_of(*photos.place_of(index))
+    if isinstance(photos, LoosePhotos):
+        return photos.entries[index].name
+    if isinstance(photos, PackedPhotos):
+        return photos.names[index]
+    return f"photo #{index}"
+
+
+def part_hashes(photos: Photos) -> tuple[str, ...]:
+    """Give the hashes of the parts of a set, in their order: that of its photographs' indices."""
+    parts = photos.parts if isinstance(photos, JoinedPhotos) else [photos]
+    return tuple(part.data_hash for part in parts)
+
+
+def read_named(photos: Photos, index: int) -> Rgb8:
+    """Read one photograph of a set; one that cannot be read is named.
+
+    Parameters
+    ----------
+    photos, index
+        The set, and which of it.
+
+    Returns
+    -------
+    (h, w, 3) uint8 RGB.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read, with its name and the cure.
+    """
+    try:
+        return photos.read(index)
+    except UNREADABLE as error:
+        raise ValueError(
+            f"{name_of(photos, index)} cannot be read ({error}); take it out, or make a pack with "
+            "`zcolor pack`, which drops and lists broken photos"
+        ) from error
+
+
 def open_photos(
-    sources: Sequence[str | os.PathLike[str]], split: Split = "all", *, least_side: int = 0
+    sources: Sequence[str | os.PathLike[str]],
+    split: Split | Literal["val or all"] = "all",
+    *,
+    least_side: int = 0,
 ) -> Photos:
     """Open packs (`.h5`), or images directly, as one set of photographs.
 
@@ -234,6 +287,7 @@ def open_photos(
         Packs and whatever `find_photos` takes.
     split
         The split of packs to take; images outside packs have none and are always taken.
+        `val or all` takes a pack without a val split as a whole.
     least_side
         As for `LoosePhotos`, for images outside packs.
 
@@ -250,7 +304,7 @@ def open_photos(
     """
     packs = [source for source in sources if Path(source).suffix.lower() in PACK_SUFFIXES]
     others = [source for source in sources if source not in packs]
-    parts: list[Photos] = [PackedPhotos(pack, split) for pack in packs]
+    parts: list[Photos] = [_open_pack(pack, split) for pack in packs]
     if others:
         parts.append(LoosePhotos(find_photos(others), least_side=least_side))
     photos = parts[0] if len(parts) == 1 else JoinedPhotos(parts)
@@ -260,3 +314,10 @@ def open_photos(
             "pack with other fractions or name another split"
         )
     return photos
+
+
+def _open_pack(path: str | os.PathLike[str], split: Split | Literal["val or all"]) -> PackedPhotos:
+    if split != "val or all":
+        return PackedPhotos(path, split)
+    held_out = PackedPhotos(path, "val")
+    return held_out if len(held_out) else PackedPhotos(path, "all")

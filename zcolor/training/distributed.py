@@ -10,9 +10,12 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from zcolor.models.base import ColorNet
 from zcolor.registry import pick_device
+
+_PLAIN_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Crew:
         if self.size == 1:
             return net
         if self.device.type == "cuda":
-            synced = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+            synced = synced_norms(net)
             return nn.parallel.DistributedDataParallel(synced, device_ids=[self.device.index])
         return nn.parallel.DistributedDataParallel(net)
 
@@ -76,6 +79,20 @@ class Crew:
         """Leave the group."""
         if self.size > 1:
             dist.destroy_process_group()
+
+
+def synced_norms(net: nn.Module) -> nn.Module:
+    """Put SyncBatchNorm in the place of every batch norm; all else stays what it computes.
+
+    Norms of timm hold the activation that follows them, which torch's own conversion would drop.
+    """
+    norms = [m for m in net.modules() if isinstance(m, _BatchNorm)]
+    if all(type(norm) in _PLAIN_NORMS for norm in norms):
+        return nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-any-return]
+    from timm.layers import norm_act
+
+    converted: nn.Module = norm_act.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
+    return converted
 
 
 def join_crew(device: str) -> Crew:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from zcolor.training.augment import Augmenter, Sample
-from zcolor.training.dataset import Photos
+from zcolor.training.dataset import Photos, read_named
 
 # Batches that are prepared ahead of the one in use.
 _AHEAD = 3
@@ -108,7 +108,7 @@ class BatchLoader:
         Raises
         ------
         ValueError
-            If a photo cannot be decoded; its place in the set is named.
+            If a photo cannot be decoded; it is named.
         """
         waiting: deque[tuple[int, list[Future[list[Sample]]]]] = deque()
         with ThreadPoolExecutor(self.jobs, thread_name_prefix="zcolor-load") as pool:
@@ -135,13 +135,7 @@ class BatchLoader:
         """Make the examples of photo `number` of the run: one, or the frames of a clip."""
         epoch, place = divmod(number, len(self.photos))
         index = int(self._order(epoch)[place])
-        try:
-            rgb = self.photos.read(index)
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"training photo {index} cannot be read ({error}); make a pack with `zcolor pack`, "
-                "which drops and lists broken photos"
-            ) from error
+        rgb = read_named(self.photos, index)
         if self.clip_length == 1:
             return [self.augmenter(rgb, crop, epoch, index)]
         return self.augmenter.clip(rgb, crop, epoch, index, self.clip_length)

@@ -33,7 +33,7 @@ from zcolor.training.assemble import (
     priors_of,
 )
 from zcolor.training.augment import Degradation
-from zcolor.training.dataset import CachedPhotos, open_photos
+from zcolor.training.dataset import CachedPhotos, open_photos, part_hashes
 from zcolor.training.distributed import Crew, join_crew
 from zcolor.training.examine import examine
 from zcolor.training.learner import Learner
@@ -185,17 +185,30 @@ class _Trainer:
         self.teacher, teacher_hash = _finished(inputs.teacher)
         self.progress = progress and crew.leads
         photos = open_photos(inputs.data, "train")
-        self.record = RunRecord(
-            settings, photos.data_hash, len(photos), init_hash, teacher_hash, command
-        )
         self.val = open_val(inputs.data, inputs.val)
+        self.record = RunRecord(
+            settings,
+            photos.data_hash,
+            len(photos),
+            init_hash,
+            teacher_hash,
+            command,
+            val_hash=None if self.val is None else self.val.data_hash,
+            order=part_hashes(photos),
+        )
         if settings.monitor == "val" and self.val is None:
             raise ValueError(
                 "there are no validation photos: give some with --val, pack with a val share, "
                 "or choose the best model by --monitor train"
             )
         self.priors = priors_of(
-            inputs.data, inputs.priors, settings.model, folder.path, crew, progress=self.progress
+            inputs.data,
+            inputs.priors,
+            settings.model,
+            folder,
+            crew,
+            data_hash=photos.data_hash,
+            progress=self.progress,
         )
         if settings.cache:
             photos = CachedPhotos(photos, jobs=settings.jobs, progress=self.progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -64,7 +64,41 @@ def _muon(kernels: Sequence[Tensor], s: TrainSettings) -> Muon:
             matrix.grad = None if kernel.grad is None else _matrix(kernel.grad)
 
     muon.register_step_pre_hook(hand_over)
+    # A state is written in the order (n, c, h, w): it may go on where memory is laid out otherwise.
+    muon.register_state_dict_post_hook(
+        lambda _, state: _with_buffers(state, lambda i, b: _plain_order(b, kernels[i]))
+    )
+    muon.register_load_state_dict_pre_hook(
+        lambda _, state: _with_buffers(state, lambda i, b: _order_of(b, kernels[i]))
+    )
     return muon
+
+
+def _with_buffers(state: dict[str, Any], change: Callable[[int, Tensor], Tensor]) -> dict[str, Any]:
+    """Change every buffer of an optimizer's state, in a copy; the first argument is its kernel."""
+    found = {
+        index: {
+            name: change(index, value) if isinstance(value, Tensor) and value.ndim == 2 else value
+            for name, value in values.items()
+        }
+        for index, values in state["state"].items()
+    }
+    return {**state, "state": found}
+
+
+def _plain_order(matrix: Tensor, kernel: Tensor) -> Tensor:
+    """Bring a matrix like that of a kernel (`_matrix`) to the order (n, c * h * w)."""
+    if not kernel.is_contiguous(memory_format=torch.channels_last):
+        return matrix
+    n, c, h, w = kernel.shape
+    return matrix.reshape(n, h, w, c).permute(0, 3, 1, 2).reshape(n, -1)
+
+
+def _order_of(matrix: Tensor, kernel: Tensor) -> Tensor:
+    """Undo `_plain_order`."""
+    if not kernel.is_contiguous(memory_format=torch.channels_last):
+        return matrix
+    return matrix.reshape(kernel.shape).permute(0, 2, 3, 1).reshape(kernel.shape[0], -1)
 
 
 def _matrix(kernel: Tensor) -> Tensor:

@@ -31,6 +31,10 @@ class RunRecord:
         The SHA-256 of the weights that it began with and of the teacher's, or None.
     command
         What was typed.
+    val_hash
+        Of the validation photographs, or None.
+    order
+        The hashes of the sets that the training photographs were named in, in their order.
     """
 
     settings: TrainSettings
@@ -39,6 +43,8 @@ class RunRecord:
     init_hash: str | None
     teacher_hash: str | None
     command: str
+    val_hash: str | None = None
+    order: tuple[str, ...] = ()
     seen: int = 0
     """Photos seen, over all legs."""
     step: int = 0
@@ -57,7 +63,10 @@ class RunRecord:
         return {
             "settings": _plain(self.settings),
             "data_hash": self.data_hash,
+            "init": self.init_hash,
             "teacher": self.teacher_hash,
+            "val": self.val_hash,
+            "order": list(self.order),
             "seen": self.seen,
             "step": self.step,
             "spent_s": self.spent_s,
@@ -66,7 +75,8 @@ class RunRecord:
         }
 
     def restore(self, header: dict[str, Any]) -> None:
-        """Take the counters of a state's header."""
+        """Take the counters of a state's header, and what the run began with."""
+        self.init_hash = header.get("init", self.init_hash)
         self.seen, self.step = int(header["seen"]), int(header["step"])
         self.spent_s = float(header["spent_s"])
         self.best = math.inf if header["best"] is None else float(header["best"])
@@ -85,18 +95,25 @@ class RunRecord:
         Raises
         ------
         ValueError
-            If its settings, its photographs or its teacher are others.
+            If its settings, its photographs or their order, its teacher or another beginning are
+            others. The beginning need not be named again.
         """
         mine, theirs = _plain(self.settings), header["settings"]
         changed = [key for key in mine if key not in _FREE and mine[key] != theirs.get(key)]
         if header["data_hash"] != self.data_hash:
             changed.append("the training photographs")
+        elif header.get("order", list(self.order)) != list(self.order):
+            changed.append("the order of the training photographs")
+        if header.get("val", self.val_hash) != self.val_hash:
+            changed.append("the validation photographs")
+        if self.init_hash not in (None, header.get("init", self.init_hash)):
+            changed.append("the model it began with")
         if header.get("teacher") != self.teacher_hash:
             changed.append("the teacher")
         if changed:
             raise ValueError(
                 f"cannot resume {state}: {', '.join(changed)} differ from those of the run; "
-                "resume with the same settings, data and teacher, or start a new folder"
+                "resume with the same settings, data, validation and teacher, or start a new folder"
             )
 
     def provenance(self, values: dict[str, float]) -> dict[str, Any]:
