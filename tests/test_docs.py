@@ -132,7 +132,7 @@ def test_the_fences_are_found():
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.name)
 def test_python_of_a_page_runs(page, desk, capsys):
-    namespace = {"__name__": "page", "paths": sorted(Path("album").iterdir())}
+    namespace = {"__name__": "page"}
     for block in ALL[page]:
         if block.language not in ("python", "py"):
             continue
