@@ -114,16 +114,16 @@ class Colorizer:
     ) -> Colored:
         """Colour a picture; see `colorize` for the parameters, what comes out and the errors."""
         settings = ColorizeSettings(
-            preset,
-            decode,
-            temperature,
-            colors,
-            rebalance,
-            neutral,
-            size,
-            upsample,
-            saturation,
-            average,
+            preset=preset,
+            decode=decode,
+            temperature=temperature,
+            colors=colors,
+            rebalance=rebalance,
+            neutral=neutral,
+            size=size,
+            upsample=upsample,
+            saturation=saturation,
+            average=average,
             lend=lend,
             frame=frame,
         )

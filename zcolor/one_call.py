@@ -115,16 +115,16 @@ def colorize(
         If a path leads to no file.
     """
     settings = ColorizeSettings(
-        preset,
-        decode,
-        temperature,
-        colors,
-        rebalance,
-        neutral,
-        size,
-        upsample,
-        saturation,
-        average,
+        preset=preset,
+        decode=decode,
+        temperature=temperature,
+        colors=colors,
+        rebalance=rebalance,
+        neutral=neutral,
+        size=size,
+        upsample=upsample,
+        saturation=saturation,
+        average=average,
         lend=lend,
         frame=frame,
     )

@@ -317,7 +317,9 @@ def _room(
 ) -> tuple[UInt, UInt]:
     """Make an array for an upright picture, and a view of it (`shape`) that lies as the file does.
 
-    EXIF 2.32, tag 274; values outside 2..8 mean upright.
+    EXIF 2.32, tag 274; values outside 2..8 mean upright. Both share their memory: what a decoder
+    writes into the view stands upright in the array. A file of shape (2, 3, c) with orientation 6
+    (to be turned clockwise) gives an array (3, 2, c), and pixel [0, 0] of the view is its [0, 1].
     """
     height, width, n_channels = shape
     turned = orientation in (5, 6, 7, 8)

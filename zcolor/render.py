@@ -2,6 +2,10 @@
 
 Pictures are NumPy (n, h, w, c) or torch (n, c, h, w), sRGB; c = 1 grey, 2 grey and alpha, 3 RGB,
 4 RGB and alpha; uint8, uint16, or floats in [0, 1].
+
+What is here works for all of them on every device. For pictures of 8 bits on a CPU `join_ab` hands
+over to `zcolor.render8`, which does the same with OpenCV's tables (`zcolor.lab8`), several times as
+fast and within a level.
 """
 
 from __future__ import annotations
