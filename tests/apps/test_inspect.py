@@ -99,6 +99,8 @@ def test_an_earlier_look_is_replaced_also_if_it_did_not_end(photo, weights, tmp_
     (tmp_path / "index.html").unlink()
     look(photo, tmp_path, weights, group="1", strongest=1)
     assert (tmp_path / "index.html").exists()
+    Image.new("L", (8, 8)).save(tmp_path / "input.png")  # from before pictures had a mark
+    look(photo, tmp_path, weights, group="1", strongest=1)
 
 
 # ---- the drawing -------------------------------------------------------------------------------

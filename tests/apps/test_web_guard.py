@@ -18,11 +18,12 @@ def answer(request):
     return PlainTextResponse("an answer", headers=OPEN)
 
 
-def client(*, local):
+def client(*, local, names=()):
     methods = ["GET", "POST", "OPTIONS"]
     inner = Starlette(routes=[Route("/{path:path}", answer, methods=methods)])
     return TestClient(
-        Guard(inner, local=local, most_upload_bytes=LIMIT), base_url="http://127.0.0.1:7860"
+        Guard(inner, local=local, most_upload_bytes=LIMIT, names=names),
+        base_url="http://127.0.0.1:7860",
     )
 
 
@@ -80,6 +81,9 @@ def test_no_answer_can_be_read_elsewhere():
         "/gradio_api/file=HTTPS://evil.example/x",
         "/gradio_api/file%3Dhttps%3A//evil.example/x",
         "/file=http:/evil.example",
+        "/gradio_api/file/https://evil.example/x",
+        "/gradio_api/component_server",
+        "/gradio_api/process_recording",
     ],
 )
 def test_nothing_is_fetched(path):
@@ -95,3 +99,23 @@ def test_uploads_to_the_page_are_bounded():
         assert guarded.post(path, content=b"x" * (LIMIT + 1)).status_code == 413
         assert guarded.post(path, content=iter([b"x"])).status_code == 411
     assert guarded.post("/colorize", content=b"x" * (LIMIT + 1)).status_code == 200
+
+
+def test_calls_of_the_page_are_bounded():
+    guarded = client(local=False)
+    assert guarded.post("/gradio_api/queue/join", content=b"x" * 10**6).status_code == 200
+    assert guarded.post("/gradio_api/queue/join", content=b"x" * (10**6 + 1)).status_code == 413
+    assert guarded.post("/gradio_api/queue/join", content=iter([b"x"])).status_code == 411
+
+
+def test_a_proxy_in_front():
+    """It passes its own name on, or its browser's page has that name."""
+    named = client(local=True, names=["photos.example.org"])
+    for headers in (
+        {"host": "photos.example.org"},
+        {"host": "Photos.Example.org:443", "sec-fetch-site": "same-origin"},
+        {"origin": "http://photos.example.org"},
+    ):
+        assert named.post("/colorize", headers=headers).status_code == 200
+    assert named.post("/", headers={"host": "other.example.org"}).status_code == 400
+    assert named.post("/", headers={"origin": "http://other.example.org"}).status_code == 403

@@ -405,6 +405,30 @@ def test_other_addresses_are_not_loopback(host):
     assert not web.is_loopback(host)
 
 
+@pytest.mark.parametrize(("host", "local"), [("127.0.0.1", True), ("0.0.0.0", False)])
+def test_the_server_knows_whether_it_is_for_this_machine_alone(monkeypatch, host, local):
+    def no_further(**options):
+        assert options["local"] is local
+        assert options["names"] == ("a.example",)
+        raise InterruptedError
+
+    monkeypatch.setattr(web, "create_app", no_further)
+    with pytest.raises(InterruptedError):
+        web.serve(host=host, port=0, names=("a.example",))
+
+
+def test_an_app_for_this_machine_alone_answers_to_no_other_name(weights, tmp_path):
+    async def make():
+        return web.create_app(
+            folder=tmp_path, model=weights, device="cpu", local=True, names=["Photos.example.org"]
+        )
+
+    app = asyncio.run(make())
+    with TestClient(app, base_url="http://127.0.0.1:7860") as client:
+        for host, status in (("127.0.0.1", 200), ("photos.example.org", 200), ("a.example", 400)):
+            assert client.get("/health", headers={"host": host}).status_code == status
+
+
 def test_a_port_in_use():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -372,6 +372,11 @@ def test_resume_with_other_validation_photos_or_order_is_refused(photos, tmp_pat
                 TINY, [photos["train"]], tmp_path / "run",
                 val=val or [photos["train"] / "00.png"], resume=True, progress=False,
             )  # fmt: skip
+    train(TINY, [photos["train"], photos["val"]], tmp_path / "loose", val=[photos["val"]],
+          progress=False, minutes=0)  # fmt: skip
+    with pytest.raises(ValueError, match="the order of the training photographs differ"):
+        train(TINY, [photos["val"], photos["train"]], tmp_path / "loose", val=[photos["val"]],
+              progress=False, resume=True)  # fmt: skip
     packs = [tmp_path / "a.h5", tmp_path / "b.h5"]
     for pack, part in zip(packs, ("0*.png", "1*.png"), strict=True):
         sources = [str(path) for path in sorted(photos["train"].glob(part))]
@@ -403,7 +408,9 @@ def test_counts_of_other_photographs_are_not_used(photos, tmp_path):
     assert counted.n_photos == 24 != of_val.n_photos
     # Those of the same photographs are not counted again.
     before = (tmp_path / "run" / "priors.h5").stat().st_mtime_ns
-    run(photos, tmp_path / "run", resume=True, minutes=0)
+    for state in (tmp_path / "run").glob("last.safetensors*"):
+        state.unlink()
+    run(photos, tmp_path / "run", minutes=0)
     assert (tmp_path / "run" / "priors.h5").stat().st_mtime_ns == before
 
 

@@ -123,7 +123,7 @@ def test_the_momentum_of_a_state_is_in_the_order_of_the_kernel():
     muon.step()
     kernel = net[0].weight
     live = muon.state[muon.param_groups[0]["params"][0]]["momentum_buffer"]
-    written = muon.state_dict()["state"][0]["momentum_buffer"]
+    written = muon.state_dict()["state"][0]["momentum_nchw"]
     expected = live.reshape(8, 3, 3, 2).permute(0, 3, 1, 2).reshape(8, -1)
     assert torch.equal(written, expected)
     assert torch.allclose(written.reshape(kernel.shape), 0.05 * kernel.grad, rtol=1e-3)
@@ -131,3 +131,8 @@ def test_the_momentum_of_a_state_is_in_the_order_of_the_kernel():
     muon.load_state_dict(muon.state_dict())
     after = muon.state[muon.param_groups[0]["params"][0]]["momentum_buffer"]
     assert torch.equal(after, before)
+    # Written before states had an order of their own: as it lay in memory.
+    old = {"state": {0: {"momentum_buffer": 2 * before}}, "param_groups": muon.param_groups}
+    muon.load_state_dict({**muon.state_dict(), "state": old["state"]})
+    after = muon.state[muon.param_groups[0]["params"][0]]["momentum_buffer"]
+    assert torch.equal(after, 2 * before)

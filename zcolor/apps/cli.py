@@ -204,6 +204,7 @@ def _serve(command: Serve) -> int:
         device=command.device,
         limits=WebLimits(command.max_upload_mb, command.max_pixels, command.queue),
         open_browser=command.open_browser,
+        names=command.allow_host,
     )
     return OK
 

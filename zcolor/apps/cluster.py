@@ -30,15 +30,14 @@ from zcolor.apps.cluster_engine import (
 from zcolor.apps.cluster_workers import ColorWorker, color_task, targets_of
 from zcolor.apps.folder import (
     MOST_COMPARED,
+    check_compared,
     check_options,
-    pictures_of,
     report_of,
     write_compared,
 )
 from zcolor.apps.folder_report import FolderReport, PhotoResult
-from zcolor.apps.plan import Job, chains_of, plan_jobs, real_path
+from zcolor.apps.plan import Job, chains_of, folded, plan_jobs, real_path
 from zcolor.apps.remote import RemoteFolder, local_path
-from zcolor.apps.sheets import check_sheet
 from zcolor.colorizer import Colorizer
 from zcolor.files import MAX_PIXELS
 from zcolor.registry import MODELS, pick_device
@@ -117,7 +116,7 @@ def color_files_on_ray(
     place, remote = _where(out)
     plan, failed = plan_jobs([Path(source) for source in sources], place, file_format)
     if compare is not None:
-        check_sheet(compare, pictures_of(plan), replace=overwrite or resume)
+        check_compared(compare, plan, replace=overwrite or resume)
     Colorizer(model, device="cpu")  # what cannot be read is told before a cluster starts
     if not plan:
         return report_of(plan, {}, failed)
@@ -177,7 +176,9 @@ def _describer(
     The results that stand before the work begins are noted here, once: when a task is done a second
     time because a process died, what it wrote the first time must not look like older work.
     """
-    originals = frozenset(real_path(job.source) for job in plan)
+    originals: dict[str, list[Path]] = {}
+    for path in {real_path(job.source) for job in plan}:
+        originals.setdefault(folded(path), []).append(path)
     targets = {path for job in plan for path in targets_of(job)}
     if remote is None:
         standing = frozenset(path for path in targets if os.path.exists(path))

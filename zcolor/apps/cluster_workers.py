@@ -135,7 +135,7 @@ class ColorWorker:
 def color_task(
     chains: Sequence[Sequence[tuple[int, Job]]],
     *,
-    originals: frozenset[Path],
+    originals: Mapping[str, Sequence[Path]],
     standing: frozenset[Path],
     compared: frozenset[Job],
 ) -> dict[str, Any]:
@@ -146,7 +146,8 @@ def color_task(
     chains
         The pictures, each with its place in the plan.
     originals, standing, compared
-        As for `zcolor.apps.folder.ChainWorker`; the task takes what belongs to its pictures.
+        As for `zcolor.apps.folder.ChainWorker`, the originals by what `zcolor.apps.plan.folded`
+        makes of them; the task takes what belongs to its pictures.
 
     Returns
     -------
@@ -169,7 +170,7 @@ def color_task(
             ]
             for chain in chains
         ],
-        "originals": sorted(str(path) for path in originals if folded(path) in names),
+        "originals": sorted(str(path) for name in names for path in originals.get(name, ())),
         "standing": sorted(str(path) for path in targets & standing),
     }
 

@@ -120,6 +120,9 @@ class Serve:
     """Requests that may wait; more are told to come again."""
     open_browser: bool = False
     """Show the page in the web browser."""
+    allow_host: tuple[str, ...] = ()
+    """Names that a proxy in front of the server passes on, without port. At a loopback address
+    other names than this machine's own are refused."""
     device: Device = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
 

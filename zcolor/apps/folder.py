@@ -122,7 +122,7 @@ def color_files(
     paths = [Path(source) for source in sources]
     plan, failed = plan_jobs(paths, None if out is None else Path(out), file_format)
     if compare is not None:
-        check_sheet(compare, pictures_of(plan), replace=overwrite or resume)
+        check_compared(compare, plan, replace=overwrite or resume)
     chains = chains_of(plan)
     lanes = Lanes(min(jobs or os.cpu_count() or 1, max(1, len(chains))))
     if dry_run:
@@ -170,9 +170,14 @@ def check_options(
         raise ValueError("overwrite replaces the results that resume keeps; choose one of them")
 
 
-def pictures_of(jobs: Sequence[Job]) -> set[Path]:
-    """List the resolved paths of what is read and what is written."""
-    return {real_path(path) for job in jobs for path in (job.source, job.target)}
+def check_compared(path: str | os.PathLike[str], jobs: Sequence[Job], *, replace: bool) -> None:
+    """Refuse a sheet that would replace a picture of the same work, or anything unasked."""
+    pictures = Places(real_path(p) for job in jobs for p in (job.source, job.target))
+    if pictures.find(real_path(Path(path))) is not None:
+        raise ValueError(
+            f"the sheet {path} is one of the pictures or their results; name another file"
+        )
+    check_sheet(path, replace=replace)
 
 
 def report_of(

@@ -262,7 +262,9 @@ class _Look:
 
 def _folder(out: Path) -> Path:
     """Make the folder; refuse one with files of others that have our names."""
-    for path in sorted(out.iterdir()) if out.is_dir() else []:
+    page = out / "index.html"
+    known = page.exists() and is_ours(page)  # pictures had no mark once
+    for path in sorted(out.iterdir()) if out.is_dir() and not known else []:
         if _NAMES.fullmatch(path.name) and not is_ours(path):
             raise FileExistsError(
                 f"{path} was not written by zcolor inspect and would be replaced; "

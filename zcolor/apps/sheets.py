@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -130,24 +130,20 @@ def contact_sheet(sheets: Sequence[Image.Image]) -> Image.Image:
     return contact
 
 
-def check_sheet(
-    path: str | os.PathLike[str], pictures: Collection[Path], *, replace: bool = False
-) -> None:
+def check_sheet(path: str | os.PathLike[str], *, replace: bool = False) -> None:
     """Refuse a sheet that cannot be written, or that would replace something, before the work.
 
     Parameters
     ----------
     path
         Where the sheet is to go.
-    pictures
-        Resolved paths of the pictures of the same work, originals and results.
     replace
         Whether an earlier sheet may be replaced.
 
     Raises
     ------
     ValueError
-        If its ending names no format, or it is one of the pictures.
+        If its ending names no format.
     IsADirectoryError, NotADirectoryError
         If it is a folder, or lies below a file.
     FileExistsError
@@ -155,10 +151,6 @@ def check_sheet(
     """
     format_for(path)
     check_place(path, "the sheet")
-    if Path(os.path.realpath(path)) in pictures:
-        raise ValueError(
-            f"the sheet {path} is one of the pictures or their results; name another file"
-        )
     if os.path.exists(path) and not replace:
         raise FileExistsError(
             f"{path} exists, and the sheet would replace it; name another file for the sheet"

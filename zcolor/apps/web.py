@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import webbrowser
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -50,6 +50,7 @@ def serve(
     device: str | torch.device = "auto",
     limits: WebLimits = _USUAL,
     open_browser: bool = False,
+    names: Sequence[str] = (),
 ) -> None:
     """Serve the page and the calls until Ctrl-C.
 
@@ -68,6 +69,8 @@ def serve(
         What is refused.
     open_browser
         Show the page in the web browser.
+    names
+        Further names that the server is reached under, as through a proxy.
 
     Raises
     ------
@@ -94,7 +97,12 @@ def serve(
     try:
         with private_folder() as folder:
             app = create_app(
-                model=model, device=device, limits=limits, folder=folder, local=is_loopback(host)
+                model=model,
+                device=device,
+                limits=limits,
+                folder=folder,
+                local=is_loopback(host),
+                names=names,
             )
             url = _url(host, listener.getsockname()[1])
             config = uvicorn.Config(
@@ -123,6 +131,7 @@ def create_app(
     device: str | torch.device = "auto",
     limits: WebLimits = _USUAL,
     local: bool = False,
+    names: Sequence[str] = (),
 ) -> FastAPI:
     """Make the application: the page at /, POST /colorize, GET /health, and /openapi.json.
 
@@ -137,6 +146,8 @@ def create_app(
     local
         Refuse calls under another name than this machine's own (localhost, 127.0.0.1, ::1), as
         fits a server that listens there alone.
+    names
+        Further names that are answered.
 
     Returns
     -------
@@ -179,7 +190,12 @@ def create_app(
         lifespan=lifespan,
     )
     add_api(app, studio, work, limits, model=name, version=_version())
-    app.add_middleware(Guard, local=local, most_upload_bytes=KEPT_PHOTOS * limits.max_upload_bytes)
+    app.add_middleware(
+        Guard,
+        local=local,
+        most_upload_bytes=KEPT_PHOTOS * limits.max_upload_bytes,
+        names=[name.lower() for name in names],
+    )
     page = build_page(studio, work, limits, folder=folder, model=name)
     # Gradio looks where the files that a call names come from only in pages that were launched, and
     # mounting a page does not count: without this, calls read any file of the machine.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -24,8 +25,11 @@ _HEADERS = {
 # With these an answer could be read by other websites.
 _OPENING = b"access-control-"
 # Gradio would fetch such an address, for whoever asks.
-_FETCH = re.compile(r"file=\\?https?:", re.IGNORECASE)
-_UPLOAD = "/gradio_api/upload"
+_FETCH = re.compile(r"file[=/]\\?https?:", re.IGNORECASE)
+# Gradio's own calls; of these the page uses none, and they take uploads without bound.
+_CALLS, _UPLOAD = "/gradio_api/", "/gradio_api/upload"
+_UNUSED = ("/gradio_api/component_server", "/gradio_api/process_recording")
+_MOST_CALL_BYTES = 1_000_000  # of a call that is no upload: names and settings
 _SAFE_METHODS = ("GET", "HEAD")
 
 
@@ -57,8 +61,8 @@ class Guard:
 
     Refused are: calls to this machine alone under another name than its own, with which a website
     could pass for the page (DNS rebinding); posts that another website sends; addresses of the
-    internet to be fetched; uploads to the page of unknown or too large size. No answer can be read
-    by other websites or shown inside them.
+    internet to be fetched; what is sent to the page in unknown or too large size. No answer can be
+    read by other websites or shown inside them.
 
     Parameters
     ----------
@@ -68,10 +72,15 @@ class Guard:
         Whether it is served to this machine alone, so that the `Host` must be that of it.
     most_upload_bytes
         Of one upload to the page, all its files together.
+    names
+        Further names that it is reached under, as through a proxy: without port, in small letters.
     """
 
-    def __init__(self, app: ASGIApp, *, local: bool, most_upload_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, local: bool, most_upload_bytes: int, names: Collection[str] = ()
+    ) -> None:
         self.app, self.local, self.most_upload_bytes = app, local, most_upload_bytes
+        self.names = frozenset(names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a call, or refuse it."""
@@ -98,19 +107,37 @@ class Guard:
         """Give the status and the reason of a refusal."""
         headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
         host = headers.get("host", "")
-        if self.local and not is_loopback(_name_of(host)):
-            return 400, f"this page is served to this machine alone, not as {host!r}"
-        if scope["method"] not in _SAFE_METHODS and _is_foreign(headers, host):
+        if self.local and not (is_loopback(_name_of(host)) or _name_of(host) in self.names):
+            return 400, (
+                f"this page is served to this machine alone, not as {host!r}; --allow-host names "
+                "a proxy in front of it"
+            )
+        if _FETCH.search(scope["path"]) or scope["path"].startswith(_UNUSED):
+            return 403, "nothing is fetched from the internet, and no such call is taken"
+        if scope["method"] in _SAFE_METHODS:
+            return None
+        if self._is_foreign(headers, host):
             return 403, "another website may not use this page; open it in a tab of its own"
-        if _FETCH.search(scope["path"]):
-            return 403, "nothing is fetched from the internet"
-        if scope["path"].rstrip("/") == _UPLOAD and scope["method"] == "POST":
+        if scope["path"].startswith(_CALLS):
+            is_upload = scope["path"].rstrip("/") == _UPLOAD
+            most = self.most_upload_bytes if is_upload else _MOST_CALL_BYTES
             length = headers.get("content-length", "")
             if not length.isdigit():
-                return 411, "an upload must say how long it is"
-            if int(length) > self.most_upload_bytes:
-                return 413, f"an upload may have {self.most_upload_bytes} bytes in all"
+                return 411, "what is sent must say how long it is"
+            if int(length) > most:
+                return 413, f"this may have {most} bytes in all"
         return None
+
+    def _is_foreign(self, headers: dict[str, str], host: str) -> bool:
+        """Tell whether another website sends this; programs that are no browsers say nothing."""
+        site = headers.get("sec-fetch-site")
+        if site is not None:
+            return site in ("cross-site", "same-site")
+        origin = headers.get("origin")  # all that browsers say to http:// on another machine
+        if origin is None:
+            return False
+        address = _address_of(origin)
+        return address != host and _name_of(address) not in self.names
 
 
 def _name_of(host: str) -> str:
@@ -121,13 +148,9 @@ def _name_of(host: str) -> str:
         return ""
 
 
-def _is_foreign(headers: dict[str, str], host: str) -> bool:
-    """Tell whether another website sends this; programs other than browsers say nothing of it."""
-    site = headers.get("sec-fetch-site")
-    if site is not None:
-        return site in ("cross-site", "same-site")
-    origin = headers.get("origin")  # browsers before 2023
-    return origin is not None and urlsplit(origin).netloc != host
+def _address_of(origin: str) -> str:
+    """Take the scheme off an `Origin`."""
+    return origin.partition("://")[2]
 
 
 async def refuse_download(url: str, *_: object, **__: object) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -242,9 +243,17 @@ def name_of(photos: Photos, index: int) -> str:
 
 
 def part_hashes(photos: Photos) -> tuple[str, ...]:
-    """Give the hashes of the parts of a set, in their order: that of its photographs' indices."""
-    parts = photos.parts if isinstance(photos, JoinedPhotos) else [photos]
-    return tuple(part.data_hash for part in parts)
+    """Give the hashes of the parts of a set, in their order: that of its photographs' indices.
+
+    For photographs that are not packed the hash is over their contents as they are ordered.
+    """
+    if isinstance(photos, JoinedPhotos):
+        return tuple(part for joined in photos.parts for part in part_hashes(joined))
+    named = photos.data_hash  # reads those that were not read yet
+    if not isinstance(photos, LoosePhotos):
+        return (named,)
+    contents = (known or b"unreadable" for known in photos.known_hashes())
+    return (hashlib.sha256(b"".join(contents)).hexdigest(),)
 
 
 def read_named(photos: Photos, index: int) -> Rgb8:

@@ -11,6 +11,9 @@ from torch.optim import SGD, Adam, AdamW, Muon, Optimizer
 
 from zcolor.training.settings import TrainSettings
 
+# Momentum in Muon's memory, and in a state on the disk.
+_LIVE, _WRITTEN = "momentum_buffer", "momentum_nchw"
+
 
 def make_optimizers(net: nn.Module, s: TrainSettings) -> list[Optimizer]:
     """Make what moves the weights: one optimizer, or two that share them out.
@@ -64,21 +67,29 @@ def _muon(kernels: Sequence[Tensor], s: TrainSettings) -> Muon:
             matrix.grad = None if kernel.grad is None else _matrix(kernel.grad)
 
     muon.register_step_pre_hook(hand_over)
+
     # A state is written in the order (n, c, h, w): it may go on where memory is laid out otherwise.
-    muon.register_state_dict_post_hook(
-        lambda _, state: _with_buffers(state, lambda i, b: _plain_order(b, kernels[i]))
-    )
-    muon.register_load_state_dict_pre_hook(
-        lambda _, state: _with_buffers(state, lambda i, b: _order_of(b, kernels[i]))
-    )
+    def in_plain_order(_: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+        return _renamed(state, _LIVE, _WRITTEN, lambda i, b: _plain_order(b, kernels[i]))
+
+    def in_own_order(_: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+        return _renamed(state, _WRITTEN, _LIVE, lambda i, b: _order_of(b, kernels[i]))
+
+    muon.register_state_dict_post_hook(in_plain_order)
+    muon.register_load_state_dict_pre_hook(in_own_order)
     return muon
 
 
-def _with_buffers(state: dict[str, Any], change: Callable[[int, Tensor], Tensor]) -> dict[str, Any]:
-    """Change every buffer of an optimizer's state, in a copy; the first argument is its kernel."""
+def _renamed(
+    state: dict[str, Any], old: str, new: str, change: Callable[[int, Tensor], Tensor]
+) -> dict[str, Any]:
+    """Change and rename the momentum of every kernel, by its number, in a copy of a state.
+
+    What has another name, as in a state that was written before there were two, stays as it is.
+    """
     found = {
         index: {
-            name: change(index, value) if isinstance(value, Tensor) and value.ndim == 2 else value
+            new if name == old else name: change(index, value) if name == old else value
             for name, value in values.items()
         }
         for index, values in state["state"].items()
