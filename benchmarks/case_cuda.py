@@ -16,6 +16,7 @@ from benchmarks.timing import Pair, Spread, compare, interleave, timed
 from zcolor import Colorizer
 from zcolor.models.zhang import Zhang
 from zcolor.photo import read_photo
+from zcolor.precision import fast_precision
 from zcolor.settings import ColorizeSettings
 
 Forward = Callable[[Tensor], object]
@@ -70,10 +71,10 @@ def device_rows(
 
 
 def _finished(device: torch.device, work: Callable[[], object]) -> Callable[[], None]:
-    """Do some work and wait until the device has done it."""
+    """Do some work, in the precision of colouring, and wait until the device has done it."""
 
     def wait() -> None:
-        with torch.inference_mode():
+        with torch.inference_mode(), fast_precision(device):
             work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
@@ -90,7 +91,7 @@ def _part_rows(
     decode = ColorizeSettings().decode_settings(net.presets)
     n, side = lightness.shape[0], lightness.shape[-1]
     on_device = lightness.to(device)
-    with torch.inference_mode():
+    with torch.inference_mode(), fast_precision(device):
         logits = net(on_device)
         ab = net.to_ab(logits, on_device, decode)
     parts: dict[str, Callable[[], object]] = {

@@ -21,6 +21,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from studies.claim import claim
 from studies.pace import ROUNDS, Pace, kept_paces
 from studies.report import (
     PAGES,
@@ -185,7 +186,8 @@ def unpack(sources: Sequence[str], folder: Path, *, only: str, n: int) -> Path:
 def run(study: CompareStudy) -> None:
     """Train, measure and write the page."""
     runs = study.runs
-    runs.mkdir(parents=True, exist_ok=True)
+    # Families may be compared in several calls: each keeps its own figures.
+    claim(study, runs, free=("out", "device", "families"))
     photos = unpack(study.photos, runs / "train", only=study.only, n=study.n_photos)
     val = unpack(study.val, runs / "val", only=study.only, n=study.n_val)
     priors = runs / "priors.h5"

@@ -19,6 +19,7 @@ import tyro
 
 from studies.report import PAGES
 from zcolor.atomic import whole_file
+from zcolor.checkpoint import read_header
 from zcolor.models.regressor import Regressor
 from zcolor.registry import load_model
 from zcolor.settings import Device
@@ -259,12 +260,13 @@ def fit(
     Raises
     ------
     ValueError
-        If the folder holds a run of other settings.
+        If the folder holds a run of other settings, or one that began from another model.
     KeyboardInterrupt
         If the training was interrupted; its state is saved.
     """
     record = folder / "fit.json"
-    asked = json.loads(json.dumps({**dataclasses.asdict(s), "device": ""}))
+    begun = None if init is None else read_header(init)["sha256"]
+    asked = json.loads(json.dumps({**dataclasses.asdict(s), "device": "", "init": begun}))
     if record.exists():
         found = json.loads(record.read_text(encoding="utf-8"))
         if found["settings"] != asked:

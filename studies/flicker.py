@@ -8,7 +8,6 @@ the folder of runs: the same command goes on.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from tqdm import tqdm
 
 from benchmarks.clips import Frame, true_ab
 from benchmarks.video import full_ab
+from studies.claim import claim
 from studies.compare import unpack
 from studies.flicker_measure import EXPOSURE, METHODS, colored, film, means, measure
 from studies.pace import ROUNDS, kept_paces
@@ -154,7 +154,7 @@ def train_settings(model: str, study: FlickerStudy, extractor: Path) -> TrainSet
 def run(study: FlickerStudy) -> None:
     """Train, film, measure and write the page."""
     runs = study.runs
-    _claim(study)
+    claim(study, study.runs)
     photos = unpack(study.photos, runs / "train", only=study.only, n=study.n_photos)
     unpack(study.val, runs / "val", only=study.only, n=study.n_clips)
     extractor = study.extractor or _extractor(study, photos)
@@ -168,23 +168,6 @@ def run(study: FlickerStudy) -> None:
                 raise KeyboardInterrupt
     colorizers = {model: Colorizer(path, device="cpu") for model, path in models.items()}
     _write(study, colorizers, measure_all(study, colorizers), extractor)
-
-
-def _claim(study: FlickerStudy) -> None:
-    """Refuse a folder of runs that was made with other settings."""
-    mine = {k: v for k, v in dataclasses.asdict(study).items() if k not in ("out", "device")}
-    text = json.dumps(mine, default=str, indent=1)
-    record = study.runs / "study.json"
-    if record.exists():
-        if record.read_text(encoding="utf-8") != text:
-            raise ValueError(
-                f"{study.runs} holds runs of other settings (they stand in {record}); give the "
-                "same again to go on, or another folder with --runs"
-            )
-        return
-    study.runs.mkdir(parents=True, exist_ok=True)
-    with whole_file(record) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _extractor(study: FlickerStudy, photos: Path) -> Path:

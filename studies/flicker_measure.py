@@ -16,6 +16,7 @@ from studies.report import Rgb8
 from zcolor import Colorizer
 from zcolor.metrics import auc_scores, mean_chroma
 from zcolor.photo import read_photo
+from zcolor.precision import fast_precision
 from zcolor.settings import DecodeSettings
 from zcolor.temporal import SMOOTH, TemporalSmoother
 
@@ -81,7 +82,8 @@ def clip_answers(colorizer: Colorizer, frames: Sequence[Frame]) -> list[tuple[Te
     net = colorizer.net
     photos = [read_photo(frame.grey) for frame in frames]
     lightness = torch.cat([photo.lightness(net.working_size, "cpu") for photo in photos])
-    ab = net.predict_ab(lightness[None], DecodeSettings())
+    with fast_precision(torch.device("cpu")):  # as single frames are coloured
+        ab = net.predict_ab(lightness[None], DecodeSettings())
     return list(zip(lightness.split(1), ab.split(1), strict=True))
 
 

@@ -17,6 +17,7 @@ import torch
 
 from benchmarks.photographs import photograph
 from benchmarks.timing import Spread, interleave, timed
+from studies.speedup import synchronize
 from zcolor.atomic import whole_file
 from zcolor.registry import pick_device
 from zcolor.training.assemble import make_network
@@ -105,7 +106,6 @@ def _stepper(s: TrainSettings, priors: Priors | None) -> tuple[Callable[[], None
     def step() -> None:
         # The lowest rate: what is learned here does not matter, and nothing may diverge.
         learner.learn([batch], s.lr_floor)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        synchronize(device.type)
 
     return step, n

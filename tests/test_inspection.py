@@ -237,6 +237,35 @@ def test_boxes_lie_in_the_picture_and_hold_the_place(size, stride, row, column):
     assert left - 0.5 <= (column + 0.5) * stride <= right + 0.5
 
 
+class Square(nn.Module):
+    """Brings every picture to 64 x 64, as networks with dense layers do."""
+
+    working_size = 64
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 5, stride=2, padding=2)
+
+    def forward(self, lightness):
+        return self.conv(nn.functional.interpolate(lightness, (64, 64), mode="bilinear"))
+
+
+def test_a_network_that_sees_squares():
+    net = Square()
+    (group,) = list_groups(net, list_layers(net, some_lightness()))
+    field = measure_field(net, group)
+    assert (field.stride, field.size) == (2.0, 5)
+    # 32 maps over 128 rows and 64 columns: strides of 4 and 2 in the photo.
+    photo = torch.zeros(1, 1, 128, 64)
+    photo[:, :, 100:104, 30:32] = 100.0
+    (patches,) = strongest_patches(net, [(group, 0)], [(0, photo)], n=1)
+    assert patches[0].maps == (32, 32)
+    top, left, bottom, right = field.box(24, 10, (128, 64), maps=(32, 32))
+    assert (bottom - top, right - left) == (2 * field.effective, field.effective)
+    assert (top + bottom) / 2 == pytest.approx(24.5 * 4, abs=0.5)
+    assert (left + right) / 2 == pytest.approx(10.5 * 2, abs=0.5)
+
+
 def test_patches_are_where_the_unit_answers_most():
     net = nn.Sequential(nn.Conv2d(1, 2, 1, bias=False))
     with torch.no_grad():

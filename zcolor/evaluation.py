@@ -262,6 +262,7 @@ def score_cells(logits: torch.Tensor, cells: torch.Tensor) -> CellScore:
     >>> score_cells(torch.zeros(1, 4, 2, 2), torch.zeros(1, 2, 2).long()).means[1]
     np.float64(100.0)
     """
+    logits, cells = logits.float().cpu(), cells.cpu()  # the sums are float64, which MPS has not
     means = (
         100 * top_k_accuracy(logits, cells, 1),
         100 * top_k_accuracy(logits, cells, min(5, logits.shape[1])),

@@ -152,7 +152,7 @@ def excite(
             moved = _move(_draw(waves, weights, s.side), s, random)
             with fast_precision(device):
                 maps = record(net, moved, [group.layer])[group.layer]
-            inner = _inner(maps.float()[own], field, s.side)
+            inner = _inner(maps.float()[own], field)
             answers = F.leaky_relu(inner, BELOW_ZERO).mean(dim=(1, 2))
             # Weights and statistics of the network get no gradient.
             (waves.grad,) = torch.autograd.grad(-answers.sum(), [waves])
@@ -206,11 +206,11 @@ def _move(pictures: Tensor, s: ExciteSettings, random: torch.Generator) -> Tenso
     return F.grid_sample(pictures, places, padding_mode="reflection", align_corners=False)
 
 
-def _inner(maps: Tensor, field: Field | None, side: int) -> Tensor:
+def _inner(maps: Tensor, field: Field | None) -> Tensor:
     """Cut (n, h, w) maps to the places that see the picture alone, the middle ones at least."""
     if field is None:
         return maps
     # Half of the field lies beyond a place, but for the half of a stride that is its own.
-    edge = max(0, math.ceil((field.size - field.stride) / 2 / (side / maps.shape[1])))
+    edge = max(0, math.ceil((field.size - field.stride) / 2 / field.stride))
     down, across = (min(edge, max(0, n // 2 - 1)) for n in maps.shape[1:])
     return maps[:, down : maps.shape[1] - down, across : maps.shape[2] - across]

@@ -38,9 +38,14 @@ class Field:
     """Side of the middle part that has 90 % of the influence, in pixels."""
 
     def box(
-        self, row: int, column: int, shape: tuple[int, int], *, side: int | None = None
+        self,
+        row: int,
+        column: int,
+        shape: tuple[int, int],
+        *,
+        maps: tuple[int, int] | None = None,
     ) -> tuple[int, int, int, int]:
-        """Square about a place of the maps, moved into the picture.
+        """The effective field of a place of the maps, moved into the picture.
 
         Parameters
         ----------
@@ -48,8 +53,9 @@ class Field:
             The place.
         shape
             (h, w) of the input, in pixels.
-        side
-            Of the square; None takes the effective field. At most a side of the picture.
+        maps
+            (h, w) of the maps, for networks that bring every picture to one size: what they see as
+            a square is none in the picture. None: a place every `stride` pixels.
 
         Returns
         -------
@@ -60,12 +66,16 @@ class Field:
         >>> Field(stride=8, size=37, effective=20).box(0, 3, (64, 64))
         (0, 18, 20, 38)
         """
-        size = min(self.effective if side is None else side, *shape)
+        strides = [full / n for full, n in zip(shape, maps)] if maps else [self.stride] * 2
+        sizes = [
+            min(max(1, round(self.effective * stride / self.stride)), full)
+            for stride, full in zip(strides, shape)
+        ]
         top, left = (
-            round(min(max((place + 0.5) * self.stride - size / 2, 0), full - size))
-            for place, full in zip((row, column), shape)
+            round(min(max((place + 0.5) * stride - size / 2, 0), full - size))
+            for place, stride, size, full in zip((row, column), strides, sizes, shape)
         )
-        return top, left, top + size, left + size
+        return top, left, top + sizes[0], left + sizes[1]
 
 
 @dataclass(frozen=True, order=True)
@@ -80,6 +90,8 @@ class Patch:
     """Row and column in the maps."""
     shape: tuple[int, int]
     """(h, w) of the photograph as the network read it, in pixels."""
+    maps: tuple[int, int]
+    """(h, w) of the maps."""
 
 
 def measure_field(net: nn.Module, group: Group, *, seed: int = 0) -> Field:
@@ -100,15 +112,16 @@ def measure_field(net: nn.Module, group: Group, *, seed: int = 0) -> Field:
     """
     device = next(net.parameters()).device
     random = torch.Generator().manual_seed(seed)
-    noise = 100 * torch.rand(2, 1, _FIELD_SIDE, _FIELD_WIDTH, generator=random)
+    height, width = _field_shape(net, group, device)
+    noise = 100 * torch.rand(2, 1, height, width, generator=random)
     lightness = noise.to(device).requires_grad_()
     with torch.enable_grad():
         maps = record(net, lightness, [group.layer])[group.layer].float()
         middle = maps[:, :, maps.shape[2] // 2, maps.shape[3] // 2]
         proportions = torch.randn(middle.shape, generator=random).to(device)
         (gradient,) = torch.autograd.grad((middle * proportions).sum(), [lightness])
-    influence = gradient.abs().sum(dim=(0, 1, 3)).double().cpu()
-    stride = _FIELD_SIDE / maps.shape[2]
+    influence = gradient.abs().sum(dim=(0, 1, 3)).cpu().double()  # MPS has no float64
+    stride = height / maps.shape[2]
     rows = influence.nonzero()[:, 0]
     if not len(rows):
         return Field(stride, 0, 0)
@@ -121,6 +134,20 @@ def measure_field(net: nn.Module, group: Group, *, seed: int = 0) -> Field:
     ):
         reach += 1
     return Field(stride, size, min(2 * reach + 1, size))
+
+
+@torch.no_grad()
+def _field_shape(net: nn.Module, group: Group, device: torch.device) -> tuple[int, int]:
+    """Choose what to measure on: a high strip, if maps are as high; some networks see squares.
+
+    Those bring everything to one size, so that a strip would be stretched.
+    """
+    strip = torch.full((1, 1, _FIELD_SIDE, _FIELD_WIDTH), 50.0, device=device)
+    maps = record(net, strip, [group.layer])[group.layer]
+    if maps.shape[2] * _FIELD_WIDTH == maps.shape[3] * _FIELD_SIDE:
+        return _FIELD_SIDE, _FIELD_WIDTH
+    side = int(getattr(net, "working_size", _FIELD_SIDE))
+    return side, side
 
 
 @torch.no_grad()
@@ -157,7 +184,8 @@ def strongest_patches(
             own = maps[group.layer][0, unit].float()
             value, at = own.flatten().max(dim=0)
             place = divmod(int(at), own.shape[1])
-            patch = Patch(float(value), number, place, (height, width))
+            size = (own.shape[0], own.shape[1])
+            patch = Patch(float(value), number, place, (height, width), size)
             if len(kept) < n:
                 heapq.heappush(kept, patch)
             else:

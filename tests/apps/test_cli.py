@@ -19,7 +19,10 @@ from zcolor.apps.commands import Zcolor
 from zcolor.apps.folder_report import FolderReport, PhotoResult
 from zcolor.registry import list_families
 
-COMMANDS = ("colorize", "video", "serve", "train", "pack", "priors", "models", "demo")
+COMMANDS = (
+    "colorize", "video", "stylize", "serve", "evaluate", "inspect", "train", "pretrain", "pack",
+    "priors", "export", "models", "demo",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -120,9 +123,11 @@ def test_version(capsys, monkeypatch):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_a_command_shows_an_example_that_parses(name, capsys):
     assert cli.main([name, "--help"]) == 0
-    (example,) = set(re.findall(r"example: zcolor (.+?) *│?$", capsys.readouterr().out, re.M))
-    call = tyro.cli(Zcolor, args=shlex.split(example), config=cli._STYLE)
-    assert type(call.command).__name__.lower() == name
+    examples = set(re.findall(r"example: zcolor (.+?) *│?$", capsys.readouterr().out, re.M))
+    assert examples
+    for example in examples:
+        call = tyro.cli(Zcolor, args=shlex.split(example), config=cli._STYLE)
+        assert type(call.command).__name__.lower() == name
 
 
 # ---- colorize ------------------------------------------------------------------------------

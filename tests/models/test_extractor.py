@@ -100,8 +100,16 @@ def test_it_has_no_gradient_and_stays_in_evaluation_mode():
     assert not extractor.training
     assert not any(module.training for module in extractor.modules())
     assert not any(parameter.requires_grad for parameter in extractor.parameters())
-    assert not extractor(some_lightness().requires_grad_()).requires_grad
+    assert not extractor(some_lightness()).requires_grad
     assert extractor.train() is extractor
+
+
+def test_a_lightness_that_asks_for_a_gradient_gets_one():
+    """As when the inputs are looked for that excite a unit."""
+    extractor, lightness = make(), some_lightness().requires_grad_()
+    extractor(lightness).square().sum().backward()
+    assert lightness.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in extractor.parameters())
 
 
 def test_the_statistics_of_its_norms_stay():

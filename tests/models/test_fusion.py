@@ -9,10 +9,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from zcolor.checkpoint import write_checkpoint
+from zcolor.inspection import list_groups, list_layers
 from zcolor.lab import rgb_to_lab
 from zcolor.models.extractor import EXTRACTOR_KIND
 from zcolor.models.fusion import Fusion, FusionOptions
 from zcolor.models.timm_weights import make_timm
+from zcolor.receptive import measure_field
 from zcolor.registry import ModelEntry, load_model, save_model
 from zcolor.settings import DecodeSettings
 from zcolor.training.assemble import make_network
@@ -179,3 +181,12 @@ def test_it_learns_two_photos_and_the_extractor_stays():
         assert (parameter.grad is None) == name.startswith("extractor."), name
     after = net.extractor.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_its_frozen_extractor_can_be_looked_into(net):
+    """`zcolor inspect` follows gradients back to the photo through all of it."""
+    lightness = torch.full((1, 1, 32, 32), 50.0)
+    groups = list_groups(net, list_layers(net, lightness))
+    frozen = [group for group in groups if group.layer.startswith("extractor")]
+    assert frozen
+    assert measure_field(net, frozen[0]).size > 0

@@ -1,5 +1,6 @@
 """The comparison of the families, on pictures that take no time."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -76,6 +77,9 @@ def test_the_page_holds_what_was_measured_and_a_second_call_trains_nothing(study
 
     monkeypatch.setattr(compare, "train", train)
     run(study)
+    assert (study.out / "compare.md").read_text() == page
+    with pytest.raises(ValueError, match="holds runs of other settings"):
+        run(dataclasses.replace(study, seen=32))
     assert (study.out / "compare.md").read_text() == page
 
 

@@ -247,7 +247,8 @@ class _Look:
         tiles = []
         for unit in self.units[group.name]:
             for patch in patches[group.name, unit]:
-                box = self.fields[group.name].box(*patch.place, patch.shape)
+                field = self.fields[group.name]
+                box = field.box(*patch.place, patch.shape, maps=patch.maps)
                 top, left, bottom, right = box
                 photo = read_photo(pool.read(patch.photo))
                 pixels = grey_of(photo.lightness(self.net.working_size, "cpu")[0])

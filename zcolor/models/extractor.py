@@ -185,9 +185,11 @@ class Extractor(nn.Module):
         grey = torch.cat((lightness, torch.zeros_like(lightness).expand(-1, 2, -1, -1)), dim=1)
         return (lab_to_rgb(grey, map_gamut=False) - self.mean) / self.std
 
-    @torch.no_grad()
     def forward(self, lightness: Tensor) -> Tensor:
         """Answer with the logits of the classes.
+
+        Its weights never get a gradient; the lightness does if it asks for one, as in
+        `zcolor inspect`.
 
         Parameters
         ----------
@@ -198,7 +200,9 @@ class Extractor(nn.Module):
         -------
         (n, classes) float32.
         """
-        answer: Tensor = self.network(self.prepare(lightness))
+        # Without it nothing is kept for a backward pass: training has no use for one in here.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and lightness.requires_grad):
+            answer: Tensor = self.network(self.prepare(lightness))
         return answer.float()
 
     def load(self, weights: str | os.PathLike[str]) -> None:
