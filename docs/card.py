@@ -31,7 +31,7 @@ Results = Mapping[str, Any]
 MEASURED: dict[str, list[str]] = {
     "all": [],
     "film": ["--film", "--quick"],
-    "curve-vivid": ["--quick", "--temperatures", "0", "0.38", "0.75", "0.9", "1"],
+    "curve-vivid": ["--quick", "--temperatures", "0", "0.38", "0.7", "0.82", "1"],
     "curve-accurate": [
         *("--quick", "--preset", "accurate", "--temperatures", "0", "0.38", "0.75", "0.9", "1")
     ],

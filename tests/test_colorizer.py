@@ -23,8 +23,10 @@ def weights(tmp_path_factory):
     torch.manual_seed(1)
     net = Zhang(width=1 / 16, working_size=64)
     nn.init.normal_(net.classifier.weight, std=100.0)
-    # Weights that differ, so that presets with another power of them do too.
-    net.set_priors(net.prior, net.cell_means, torch.linspace(0.1, 3.0, net.grid.n_bins))
+    # Weights that differ, so that presets with another power of them do too; means beside the
+    # centres, so that it shows which of them were taken.
+    means = net.cell_means + 4
+    net.set_priors(net.prior, means, torch.linspace(0.1, 3.0, net.grid.n_bins))
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     save_model(path, net, {})
     return path
@@ -253,6 +255,34 @@ def test_options_that_make_no_sense(weights, grey, options, message):
         colorize(grey, **{"model": weights, "device": "cpu", **options})
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"preset": "accurate"},
+        {"decode": "argmax"},
+        {"temperature": 0.95},
+        {"colors": "centers"},
+        {"rebalance": 0.0},
+        {"neutral": (9.0, -9.0)},
+        {"size": 32},
+        {"upsample": "bilinear"},
+        {"saturation": 0.5},
+        {"average": "flip"},
+        {"frame": "color"},
+        {"reference": np.full((32, 32, 3), (200, 60, 40), np.uint8)},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_every_option_of_the_function_counts(weights, grey, options):
+    framed = np.pad(grey, 14, constant_values=255)
+    found = colorize(framed, model=weights, device="cpu", **options)
+    assert np.array_equal(found, Colorizer(weights, device="cpu")(framed, **options))
+    assert not np.array_equal(found, colorize(framed, model=weights, device="cpu"))
+    if "reference" in options:
+        more = colorize(framed, model=weights, device="cpu", **options, lend=1.5)
+        assert not np.array_equal(more, found)
+
+
 # ---- many pictures -------------------------------------------------------------------------
 
 
@@ -307,7 +337,7 @@ def test_batch_hands_every_setting_on(tiny, grey):
     }
     (result,) = tiny.batch([grey], ColorizeSettings(**options))
     assert np.array_equal(result, tiny(grey, **options))
-    for name in ("preset", "size", "saturation", "average"):
+    for name in options:
         others = {key: value for key, value in options.items() if key != name}
         assert not np.array_equal(result, tiny(grey, **others))
 

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zcolor.decode import decode_logits
-from zcolor.distribution import ColorDistribution
+from zcolor.distribution import ColorDistribution, decode_answer
 from zcolor.losses import rebalanced_cross_entropy
+from zcolor.models.zhang import Zhang
 from zcolor.quantizer import AbGrid
 from zcolor.sampling import sample_ab
 from zcolor.settings import DecodeSettings
@@ -324,3 +325,22 @@ def test_senseless_options_are_refused(distribution, options, words):
 def test_means_that_are_not_known_are_refused():
     with pytest.raises(ValueError, match="got none; use colors='centers'"):
         ColorDistribution(torch.zeros(1, 324, 1, 1), GRID).decode(colors="means")
+
+
+def test_every_option_of_decoding_counts():
+    generator = torch.Generator().manual_seed(0)
+    net = Zhang(width=1 / 16)
+    net.set_priors(net.prior, net.cell_means + 4, torch.linspace(0.1, 3.0, net.grid.n_bins))
+    logits = 3 * torch.randn(1, net.grid.n_bins, 6, 7, generator=generator)
+    found = ColorDistribution(
+        logits, net.grid, net.cell_means, net.class_weights, net.presets["vivid"]
+    )
+    for option in (
+        {"method": "argmax"}, {"temperature": 0.2}, {"colors": "centers"}, {"rebalance": 0.3},
+        {"neutral": (9.0, -9.0)}, {"gain": 1.7}, {"contrast": 2.0},
+    ):  # fmt: skip
+        expected = decode_answer(
+            logits, net.grid, net.cell_means, net.class_weights, found.defaults.changed(**option)
+        )
+        assert torch.equal(found.decode(**option), expected)
+        assert not torch.equal(expected, found.decode()), option

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from zcolor.bootstrap import Figure, RatioBootstrap, interval, poisson_weights
 from zcolor.evaluation import CellEvaluation, Evaluation, score_cells
 from zcolor.lab import rgb_to_lab
-from zcolor.metrics import AucMeter
+from zcolor.metrics import AucMeter, ciede2000, lightness_error
+from zcolor.metrics_image import colorfulness, psnr, psnr_ab, ssim, ssim_ab
 from zcolor.quantizer import AbGrid
 from zcolor.scores import MEASURES, Truth, score_photo, score_truth
 
@@ -80,6 +81,31 @@ def test_errors_over_pixels_are_pooled_and_the_others_are_means_of_photos():
     assert [figures["cast_a"].value, figures["cast_b"].value] == pytest.approx(cast, abs=1e-6)
     assert figures["chroma"].value == pytest.approx(np.mean(chromas), abs=1e-6)
     assert set(figures) == {measure.name for measure in MEASURES if not measure.extra}
+
+
+def test_every_other_measure_is_the_mean_of_its_function_over_photos():
+    figures = evaluated(range(2), quick=False).figures("half")
+    expected: dict[str, list[float]] = {}
+    for i in range(2):
+        truth = picture(i, shapes(i))
+        half = ((truth.astype(int) + grey_of(truth)) // 2).astype(np.uint8)
+        lab, true_lab = lab_of(half), lab_of(truth)
+        values = {
+            "psnr_rgb": psnr(half, truth),
+            "ssim_rgb": ssim(half, truth),
+            "ciede2000": ciede2000(lab, true_lab),
+            "colorfulness": colorfulness(half),
+            "colorfulness_difference": colorfulness(half) - colorfulness(truth),
+            "lightness_mean": lightness_error(lab[:, :1], true_lab[:, :1])[0],
+        }
+        values["psnr_a"], values["psnr_b"] = psnr_ab(lab[:, 1:], true_lab[:, 1:])
+        values["ssim_a"], values["ssim_b"] = ssim_ab(lab[:, 1:], true_lab[:, 1:])
+        for name, value in values.items():
+            expected.setdefault(name, []).append(value)
+    assert expected["colorfulness_difference"][0] < 0  # paler than the truth
+    for name, found in expected.items():
+        assert figures[name].value == pytest.approx(np.mean(found), rel=1e-5), name
+    assert figures["rmse_a"].value == pytest.approx(math.sqrt(figures["mse_a"].value))
 
 
 def test_largest_lightness_error_is_that_of_all_photos():

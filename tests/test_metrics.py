@@ -312,3 +312,18 @@ def test_answers_that_do_not_fit_are_refused(answer):
         calibration_sums(logits, cells, 0)
     with pytest.raises(ValueError, match="no pixels"):
         calibration_error(torch.zeros(3, 15))
+
+
+def test_ciede2000_of_a_picture_is_the_mean_over_its_pixels():
+    generator = torch.Generator().manual_seed(0)
+    lab, truth = (
+        torch.rand(1, 3, 2, 3, generator=generator) * 80 - torch.tensor([0.0, 40, 40]).view(3, 1, 1)
+        for _ in range(2)
+    )
+    alone = [
+        ciede2000(lab[:, :, y : y + 1, x : x + 1], truth[:, :, y : y + 1, x : x + 1])
+        for y in range(2)
+        for x in range(3)
+    ]
+    assert ciede2000(lab, truth) == pytest.approx(np.mean(alone), rel=1e-5)
+    assert max(alone) > 1.5 * min(alone)

@@ -2,6 +2,7 @@
 
 import functools
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -328,3 +329,16 @@ def test_one_frame_at_a_time(lightness, ab):
 def test_frames_of_one_shape():
     with pytest.raises(ValueError, match="of one shape"):
         follow_motion(np.zeros((8, 8), np.float32), np.zeros((8, 16), np.float32))
+
+
+def test_what_comes_into_the_picture_was_nowhere_before():
+    """A pan by 8 pixels: there is no confidence in places beyond the border."""
+    rng = np.random.default_rng(0)
+    texture = rng.normal(50, 12, (24, 34)).astype(np.float32)
+    texture = np.clip(cv2.resize(texture, (136, 96), interpolation=cv2.INTER_CUBIC), 0, 100)
+    before, now = texture[:, :-8].copy(), texture[:, 8:].copy()
+    place, confidence = follow_motion(now, before)
+    assert np.median(confidence) > 0.8
+    beyond = place[..., 0] > before.shape[1] - 0.4
+    assert beyond.sum() > 96
+    assert confidence[beyond].max() == 0

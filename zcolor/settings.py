@@ -159,7 +159,7 @@ class DecodeSettings:
 PRESETS: Mapping[Preset, DecodeSettings] = MappingProxyType(
     {
         "vivid": DecodeSettings(
-            temperature=0.75, rebalance=1.8, neutral=(2.0, 5.5), gain=1.0, contrast=0.42
+            temperature=0.82, rebalance=1.85, neutral=(2.15, 5.7), gain=1.0, contrast=0.415
         ),
         "accurate": DecodeSettings(
             temperature=0.75, rebalance=0.95, neutral=(0.5, 1.0), gain=0.9, contrast=0.2

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.training.test_clips import camera, places
 from zcolor.training.augment import Augmenter
 from zcolor.training.settings import AugmentSettings
 
@@ -104,6 +105,53 @@ def test_jitter_keeps_within_its_gain():
     assert values.min() >= 100 * 0.9 * 0.975 - 1
     assert values.max() <= 100 * 1.1 * 1.025 + 1
     assert values.std() > 2
+
+
+def seen_of(count, crop=40, size=(100, 150), **changes):
+    """Crops of a picture that says where its pixels are: their middles, and how they are turned.
+
+    Gives (count, 2) middles in pixels, x and y, and (count, 2, 2) steps in pixels of the photo for
+    a column and for a row of the crop.
+    """
+    still = {"scaled": 0, "flip": False, "rotation": 0, "shear": 0, "jitter": 0}
+    make = Augmenter(AugmentSettings(**{**still, **changes}), 0, min(size))
+    rgb = places(*size)
+    crops = np.stack([make(rgb, crop, 0, i).target for i in range(count)]).astype(float)
+    pixels = (np.array([size[1], size[0]]) - 1) / 255
+    fitted = camera(crops) * pixels  # (count, 3, 2): start, a column's step, a row's step
+    return fitted[:, 0] + fitted[:, 1:].sum(axis=1) * (crop - 1) / 2, fitted[:, 1:]
+
+
+def test_crops_lie_everywhere():
+    middles, steps = seen_of(300)
+    for axis, full in enumerate((150, 100)):
+        assert middles[:, axis].min() < 20 + 3
+        assert middles[:, axis].max() > full - 20 - 4
+        assert abs(middles[:, axis].mean() - (full - 1) / 2) < 5
+    np.testing.assert_allclose(steps, np.broadcast_to(np.eye(2), steps.shape), atol=0.02)
+
+
+def test_some_crops_are_turned_within_the_settings():
+    _, steps = seen_of(300, rotation=5)
+    angles = np.degrees(np.arctan2(steps[:, 0, 1], steps[:, 0, 0]))
+    assert 2.5 < np.abs(angles).max() < 5.3
+    assert 60 < (np.abs(angles) > 0.25).sum() < 120  # 30 %, but for those hardly turned
+    assert (angles > 1).any()
+    assert (angles < -1).any()
+
+
+def test_some_crops_are_sheared_within_the_settings():
+    _, steps = seen_of(300, shear=0.1)
+    shears = steps[:, 1, 0]
+    assert 0.05 < np.abs(shears).max() < 0.105
+    assert 60 < (np.abs(shears) > 0.005).sum() < 120
+
+
+def test_photos_are_shrunk_by_area():
+    rgb = np.zeros((96, 96, 3), np.uint8)
+    rgb[::2, ::2] = rgb[1::2, 1::2] = 200
+    small = Augmenter(PLAIN, 0, 32)(rgb, 32, 0, 0).target
+    assert np.abs(small.astype(int) - 100).max() < 15
 
 
 def test_rotation_turns_about_the_middle():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
@@ -10,7 +12,7 @@ from zcolor.lab import rgb_to_lightness
 from zcolor.losses import taught_cross_entropy
 from zcolor.models.zhang import Zhang
 from zcolor.training.distributed import Crew
-from zcolor.training.learner import Learner, make_average
+from zcolor.training.learner import Learner, make_average, to_device
 from zcolor.training.loader import Batch
 from zcolor.training.settings import TrainSettings
 
@@ -88,3 +90,41 @@ def test_bfloat16_is_taken_where_it_is_wanted_and_had(aged_batch, cpu_features, 
     settings = TrainSettings(width=1 / 16, targets="hard", bf16=wanted)
     Learner(net, settings, Crew(0, 1, torch.device("cpu")), teacher).learn([aged_batch], 1e-3)
     assert seen == [torch.bfloat16 if wanted and has else torch.float32] * 2
+
+
+def some_batch(seed: int) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.randint(0, 256, (2, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    return Batch(target=target, source=target, end=2)
+
+
+SGD = TrainSettings(
+    width=1 / 16, targets="hard", bf16=False, optimizer="sgd", weight_decay=0, clip=0
+)
+
+
+def test_accumulated_parts_give_the_gradient_of_their_mean():
+    """Against a loop over the halves, and one step of plain gradient descent."""
+    learnt, expected = small_net(0), small_net(0).train()
+    parts = [some_batch(1), some_batch(2)]
+    losses = Learner(learnt, SGD, Crew(0, 1, torch.device("cpu"))).learn(parts, 0.1)
+    totals = []
+    for part in parts:
+        lightness, ab = to_device(part, torch.device("cpu"))
+        answer = expected(lightness)
+        total = expected.loss(answer, expected.target(ab, lightness, None))["total"]
+        (total / 2).backward()
+        totals.append(total.item())
+    assert losses["total"].item() == pytest.approx(sum(totals) / 2, rel=1e-5)
+    for mine, theirs in zip(learnt.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs - 0.1 * theirs.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_gradients_are_clipped():
+    net = small_net(0)
+    before = [parameter.detach().clone() for parameter in net.parameters()]
+    settings = dataclasses.replace(SGD, clip=1e-2)
+    losses = Learner(net, settings, Crew(0, 1, torch.device("cpu"))).learn([some_batch(1)], 1.0)
+    assert losses["grad_norm"] > 0.1  # as it was
+    moved = [(a.detach() - b).square().sum() for a, b in zip(net.parameters(), before, strict=True)]
+    assert torch.stack(moved).sum().sqrt().item() == pytest.approx(1e-2, rel=1e-3)

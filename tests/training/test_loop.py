@@ -256,8 +256,8 @@ def test_nan_stops_the_run_and_names_the_last_good_checkpoint(photos, tmp_path, 
     assert (tmp_path / "run" / "last.safetensors").read_bytes() == good
 
 
-def test_accumulated_parts_give_the_gradient_of_their_mean(photos, tmp_path):
-    """Two half-batches of the same photos: the first losses agree with a loop over the halves."""
+def test_accumulated_parts_make_one_step(photos, tmp_path):
+    """What the step is: `test_learner.py`."""
     settings = dataclasses.replace(TINY, accumulate=2, photos=24, epoch_photos=24)
     result = run(photos, tmp_path / "run", settings)
     assert len(result.losses) == 3
@@ -428,10 +428,22 @@ def test_monitoring_validation_without_photos_is_refused(photos, tmp_path):
         train(TINY, [photos["train"]], tmp_path / "run", progress=False)
 
 
-def test_training_loss_can_choose_the_best_model(photos, tmp_path):
+@pytest.mark.parametrize(
+    ("monitor", "val_losses", "kept"),
+    # The training loss falls from one epoch to the next.
+    [("val", (1.0, 2.0), 80), ("val", (2.0, 1.0), 160), ("train", (1.0, 2.0), 160)],
+)
+def test_the_best_model_is_kept(photos, tmp_path, monkeypatch, monitor, val_losses, kept):
+    losses = iter(val_losses)
+    monkeypatch.setattr(loop, "examine", lambda *_: {"val_loss": next(losses)})
+    result = run(photos, tmp_path / "run", dataclasses.replace(TINY, monitor=monitor))
+    assert read_header(result.best)["provenance"]["seen"] == kept
+
+
+def test_without_validation_photos_the_training_loss_chooses(photos, tmp_path):
     settings = dataclasses.replace(TINY, monitor="train")
     result = train(settings, [photos["train"]], tmp_path / "run", progress=False)
-    assert result.best.exists()
+    assert read_header(result.best)["provenance"]["seen"] in (80, 160)
 
 
 def test_broken_photo_is_named_with_the_cure(photos, tmp_path):
