@@ -333,7 +333,7 @@ def test_every_option_of_decoding_counts():
     net.set_priors(net.prior, net.cell_means + 4, torch.linspace(0.1, 3.0, net.grid.n_bins))
     logits = 3 * torch.randn(1, net.grid.n_bins, 6, 7, generator=generator)
     found = ColorDistribution(
-        logits, net.grid, net.cell_means, net.class_weights, net.presets["vivid"]
+        logits, net.grid, net.cell_means, net.presets["vivid"], net.class_weights
     )
     for option in (
         {"method": "argmax"}, {"temperature": 0.2}, {"colors": "centers"}, {"rebalance": 0.3},
