@@ -186,8 +186,9 @@ def draw_learning() -> None:
         xlabel="photos seen, thousands",
         ylabel="AuC rebalanced, % (300 photos, T = 0.38)",
     )
-    for formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-        formatter(matplotlib.ticker.ScalarFormatter())
+    axes.set_xticks([300, 400, 600, 800, 1000, 2000, 4000], minor=False)
+    axes.xaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
+    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     axes.grid(visible=True, alpha=0.3)
     axes.legend()
     figure.savefig(IMAGES / "learning.png", dpi=90)
