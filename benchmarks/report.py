@@ -25,7 +25,7 @@ _LEGEND = (
     "Medians of interleaved runs; in brackets the quartiles and the range. A ratio is how many "
     "times faster ours is than the reference beside it, pair by pair."
 )
-_PACKAGES = ("torch", "numpy", "opencv-python", "pillow", "scikit-image")
+_PACKAGES = ("torch", "numpy", "opencv-python-headless", "pillow", "scikit-image")
 
 
 def describe_machine() -> dict[str, Any]:

@@ -38,7 +38,7 @@ from zcolor.training.film import degraded
 
 # Photos of each kind (best, median, worst) on the page.
 _SHOWN = 6
-_PACKAGES = ("zcolor", "torch", "numpy", "scipy", "scikit-image", "opencv-python")
+_PACKAGES = ("zcolor", "torch", "numpy", "scipy", "scikit-image", "opencv-python-headless")
 
 
 def temperature_variants(
