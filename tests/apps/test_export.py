@@ -15,7 +15,7 @@ from zcolor.onnx_graph import TOLERANCE, largest_difference, make_onnx
 from zcolor.onnx_net import FACTS_KEY, read_onnx
 from zcolor.quantizer import AbGrid
 from zcolor.registry import find_family, find_weights, load_model, save_model
-from zcolor.settings import DecodeSettings
+from zcolor.settings import PRESETS, DecodeSettings
 
 
 def small_net(family, **header):
