@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, PngImagePlugin
 
 from tests.processes import run_alone
 from tests.test_icc import LINEAR, profile
-from zcolor.files import ImageReadError, from_pil, image_size, read_image
+from zcolor.files import ImageReadError, encode_image, from_pil, image_size, read_image
 from zcolor.icc import srgb_profile
 
 # Pillow warns of it beside raising; the refusal is what counts here.
@@ -150,6 +150,48 @@ def test_16_bit_pgm() -> None:
     decoded = read_image(b"P5 2 1 65535 " + struct.pack(">HH", 7, 65530))
     assert decoded.pixels.tolist() == [[[7], [65530]]]
     assert (decoded.format, decoded.pixels.dtype) == ("PGM", np.uint16)
+
+
+@pytest.mark.parametrize("white", [65535, 1023, 300])
+def test_16_bit_ppm(white: int) -> None:
+    values = np.arange(12) * white // 11
+    data = b"P6\n# a scan\n2 2\n%d\n" % white + values.astype(">u2").tobytes()
+    decoded = read_image(data)
+    assert decoded.format == "PPM"
+    assert decoded.pixels.dtype == np.uint16
+    assert np.abs(decoded.pixels.ravel() - values * 65535 / white).max() <= 0.5
+    again = encode_image(decoded.pixels, "PPM")
+    assert np.array_equal(read_image(again).pixels, decoded.pixels)
+
+
+def test_8_bit_ppm_with_another_white() -> None:
+    decoded = read_image(b"P6 1 1 100 \x00\x32\x64").pixels
+    assert decoded.tolist() == [[[0, 128, 255]]]
+
+
+def test_16_bit_cmyk_says_that_it_becomes_8(caplog: pytest.LogCaptureFixture) -> None:
+    decoded = read_image(tiff_by_hand(struct.pack("<8H", *[0] * 8), (16,) * 4, 5)).pixels
+    assert decoded.tolist() == [[[255] * 3] * 2]
+    assert "16-bit CMYK, which is read with 8 bits" in caplog.text
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_transparent_level_of_a_png_with_few_bits(bits: int) -> None:
+    """By hand: Pillow writes no grey PNG of 2 or 4 bits."""
+    white = 2**bits - 1
+    row = bytes([0, white << (8 - bits)])  # no filter, one white pixel
+    header = struct.pack(">IIBBBBB", 1, 1, bits, 0, 0, 0, 0)
+    for level, alpha in ((white, 0), (0, 255)):
+        stream = io.BytesIO(b"\x89PNG\r\n\x1a\n")
+        stream.seek(0, 2)
+        for kind, content in (
+            (b"IHDR", header),
+            (b"tRNS", struct.pack(">H", level)),
+            (b"IDAT", zlib.compress(row)),
+            (b"IEND", b""),
+        ):
+            PngImagePlugin.putchunk(stream, kind, content)
+        assert read_image(stream.getvalue()).pixels.tolist() == [[[255, alpha]]]
 
 
 def tiff_by_hand(rows: bytes, bits: tuple[int, ...], photometric: int, **tags: int) -> bytes:

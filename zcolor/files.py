@@ -246,8 +246,8 @@ def encode_image(
     Parameters
     ----------
     pixels
-        (h, w, 3) RGB or (h, w, 4) RGB and straight alpha, uint8 or uint16 sRGB. PNG and TIFF hold
-        16 bits; for other formats they are rounded to 8.
+        (h, w, 3) RGB or (h, w, 4) RGB and straight alpha, uint8 or uint16 sRGB. PNG, TIFF
+        and PPM hold 16 bits; for other formats they are rounded to 8.
     file_format
         One of `COLOR_FORMATS`.
     metadata

@@ -18,7 +18,7 @@ from typing import IO
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageFile, PngImagePlugin, TiffImagePlugin
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin, PpmImagePlugin, TiffImagePlugin
 
 Source = str | os.PathLike[str] | bytes | IO[bytes]
 """What leads to an image file."""
@@ -194,11 +194,16 @@ def load_pixels(image: Image.Image, name: str, stream: IO[bytes] | None) -> tupl
     # Pillow makes RGB of 16-bit grey with alpha, OpenCV too.
     is_grey = deep and any("LA;16" in str(tile) for tile in image.tile)  # type: ignore[attr-defined]
     white_is_zero = _white_is_zero(image)
+    white = _white(image) if deep else 0
+    if stream is not None:
+        _scale_transparent_level(image)
+        if image.mode == "CMYK" and _bits(image) == {16}:
+            logger.warning("%s holds 16-bit CMYK, which is read with 8 bits; save it as RGB", name)
     image.load()  # finds out whether the file is whole, also where OpenCV then decodes it
     # Both decoders turn a TIFF upright themselves, and Pillow then forgets its orientation.
     orientation = _orientation(image)
     if stream is not None and deep:
-        decoded = _decode_deep_color(image, name, stream, orientation)
+        decoded = _decode_deep_color(image, name, stream, orientation, white)
         if is_grey:
             return np.ascontiguousarray(decoded[..., 2:]), "GRAY"
         return decoded, "RGB"
@@ -214,6 +219,16 @@ def _white_is_zero(image: Image.Image) -> bool:
     return bool(image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0)
 
 
+def _scale_transparent_level(image: Image.Image) -> None:
+    """Bring the transparent level of a PNG of 2 or 4 bits to 8, as Pillow does with its pixels."""
+    level = image.info.get("transparency")
+    if not isinstance(image, PngImagePlugin.PngImageFile) or not isinstance(level, int):
+        return
+    white = {"L;2": 3, "L;4": 15}.get(str(image.tile[0].args) if image.tile else "")
+    if white:
+        image.info["transparency"] = (level & white) * (255 // white)
+
+
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
@@ -226,11 +241,21 @@ def _is_deep_color(image: Image.Image) -> bool:
     """Whether the file holds 16-bit colour (or grey and alpha), which Pillow cuts to 8 bits."""
     if image.mode not in ("RGB", "RGBA", "LA"):
         return False
+    if isinstance(image, PpmImagePlugin.PpmImageFile):
+        return image.tile[0].codec_name == "ppm" and _white(image) > 255
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return _bits(image) == {16}
     if isinstance(image, PngImagePlugin.PngImageFile) and image.tile:
         return "16" in str(image.tile[0].args)
     return False
+
+
+def _white(image: Image.Image) -> int:
+    """The value that 16-bit colour calls white; asked before the pixels are loaded."""
+    if not isinstance(image, PpmImagePlugin.PpmImageFile):
+        return 65535
+    args = image.tile[0].args
+    return args[1] if isinstance(args, tuple) and isinstance(args[1], int) else 255
 
 
 def _bits(image: Image.Image) -> set[int]:
@@ -240,7 +265,9 @@ def _bits(image: Image.Image) -> set[int]:
     return set(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, ()))
 
 
-def _decode_deep_color(image: Image.Image, name: str, stream: IO[bytes], orientation: int) -> UInt:
+def _decode_deep_color(
+    image: Image.Image, name: str, stream: IO[bytes], orientation: int, white: int
+) -> UInt:
     """Decode 16-bit colour: (h, w, 3 or 4), upright, RGB order, straight alpha."""
     stream.seek(0)
     decoded = cv2.imdecode(np.frombuffer(stream.read(), np.uint8), cv2.IMREAD_UNCHANGED)
@@ -254,6 +281,9 @@ def _decode_deep_color(image: Image.Image, name: str, stream: IO[bytes], orienta
     pixels, stored = _room(decoded.shape, np.uint16, orientation)
     for i, channel in enumerate((2, 1, 0, 3)[: decoded.shape[2]]):
         stored[..., i] = decoded[..., channel]
+    if white != 65535:  # a PPM with fewer bits, which OpenCV leaves as they are
+        scaled = pixels * np.float32(65535 / white)
+        pixels = np.rint(np.minimum(scaled, 65535)).astype(np.uint16)
     if isinstance(image, TiffImagePlugin.TiffImageFile) and pixels.shape[2] == 4:
         extra = image.tag_v2.get(TiffImagePlugin.EXTRASAMPLES, (0,))
         if extra[0] == 1:  # TIFF 6.0: colour was multiplied by alpha

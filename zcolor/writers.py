@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 UInt = npt.NDArray[np.uint8 | np.uint16]
 
-_SIXTEEN_BIT_FORMATS = ("PNG", "TIFF")
+_SIXTEEN_BIT_FORMATS = ("PNG", "TIFF", "PPM")
 # Fully sampled colour: halving it, their default, blurs the very thing that was added.
 _FULL_SAMPLING = {"JPEG": 0, "AVIF": "4:4:4"}
 
@@ -46,7 +46,7 @@ def write_encoded(
     metadata: Metadata,
     quality: int = 95,
 ) -> None:
-    r"""Encode a colour picture. PNG and TIFF hold 16 bits, other formats get them rounded to 8.
+    r"""Encode a colour picture. PNG, TIFF and PPM hold 16 bits, others get them rounded to 8.
 
     Beside the pixels this takes 4 bytes a pixel, for Pillow's copy of them.
 
@@ -89,6 +89,10 @@ def write_encoded(
     try:
         if file_format == "TIFF":
             _write_tiff(stream, pixels, icc, metadata)
+        elif pixels.dtype == np.uint16 and file_format == "PPM":
+            height, width = pixels.shape[:2]
+            stream.write(b"P6\n%d %d\n65535\n" % (width, height))
+            stream.write(np.ascontiguousarray(pixels, dtype=">u2").ravel().view(np.uint8).data)
         elif pixels.dtype == np.uint16:
             _write_deep_png(stream, pixels, icc, metadata)
         else:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from zcolor.apps import folder
+from zcolor.apps import chain, folder
 from zcolor.apps.folder import color_files
 from zcolor.colorizer import Colorizer
 from zcolor.settings import ColorizeSettings
@@ -224,14 +224,14 @@ def test_an_original_is_known_under_any_name(color, tmp_path):
 def test_two_names_of_one_place_are_one_result(options, color, tmp_path, monkeypatch):
     for name in ("A.jpg", "a.jpg"):
         Image.new("L", (16, 16), 99).save(tmp_path / name)
-    write = folder.write_image
+    write = chain.write_image
 
     def write_one_name(path, *args, **more):
         """As a file system that takes "A" for "a"."""
         write(path, *args, **more)
         path.with_name("a.jpg").hardlink_to(path)
 
-    monkeypatch.setattr(folder, "write_image", write_one_name)
+    monkeypatch.setattr(chain, "write_image", write_one_name)
     out = tmp_path / "out"
     for _ in range(2):
         report = color(tmp_path / "A.jpg", tmp_path / "a.jpg", out=out, **options)
@@ -263,7 +263,7 @@ def test_one_result_for_two_sources_is_refused(color, tmp_path):
 
 
 def test_interrupt_says_what_is_done(color, album, tmp_path, monkeypatch):
-    write, written = folder.write_image, []
+    write, written = chain.write_image, []
 
     def interrupted(path, *args, **options):
         if len(written) == 1:
@@ -271,7 +271,7 @@ def test_interrupt_says_what_is_done(color, album, tmp_path, monkeypatch):
         written.append(path)
         write(path, *args, **options)
 
-    monkeypatch.setattr(folder, "write_image", interrupted)
+    monkeypatch.setattr(chain, "write_image", interrupted)
     report = color(album, out=tmp_path / "out", jobs=1)
     assert report.interrupted
     assert report.waiting == 2
@@ -333,7 +333,7 @@ def test_the_report_keeps_the_order_of_the_pictures(color, tmp_path, monkeypatch
     names = [f"{i}.png" for i in range(6)]
     for name in names:
         Image.new("L", (16, 16), 99).save(tmp_path / name)
-    read, others = folder.read_photo, threading.Semaphore(0)
+    read, others = chain.read_photo, threading.Semaphore(0)
 
     def late(path, **options):
         if path.name == "0.png":
@@ -343,7 +343,7 @@ def test_the_report_keeps_the_order_of_the_pictures(color, tmp_path, monkeypatch
         others.release()
         return photo
 
-    monkeypatch.setattr(folder, "read_photo", late)
+    monkeypatch.setattr(chain, "read_photo", late)
     report = color(tmp_path, out=tmp_path / "out", jobs=2)
     assert [path.name for path in report.done] == names
 
@@ -355,7 +355,7 @@ def test_pixels_in_flight_are_bounded(color, tmp_path, monkeypatch):
     monkeypatch.setattr(
         folder, "Lanes", functools.partial(folder.Lanes, pixels_per_thread=room // 4)
     )
-    read, write = folder.read_photo, folder.write_image
+    read, write = chain.read_photo, chain.write_image
     lock, held, most = threading.Lock(), [], []
 
     def counted_read(path, **options):
@@ -370,8 +370,8 @@ def test_pixels_in_flight_are_bounded(color, tmp_path, monkeypatch):
         with lock:
             held.remove(pixels.shape[0] * pixels.shape[1])
 
-    monkeypatch.setattr(folder, "read_photo", counted_read)
-    monkeypatch.setattr(folder, "write_image", counted_write)
+    monkeypatch.setattr(chain, "read_photo", counted_read)
+    monkeypatch.setattr(chain, "write_image", counted_write)
     report = color(tmp_path, out=tmp_path / "out", jobs=4)
     assert len(report.done) == 9
     assert all(len(pixels) == 1 or sum(pixels) <= room for pixels in most)
@@ -383,7 +383,7 @@ def test_ctrl_c_leaves_whole_files_and_counts_the_rest(color, tmp_path, monkeypa
     for i in range(n):
         Image.new("L", (24, 24), 5 * i).save(tmp_path / f"{i:02d}.png")
     (tmp_path / "00.png").write_bytes(b"not a picture")
-    write, written = folder.write_image, []
+    write, written = chain.write_image, []
 
     def slow_write(path, *args, **options):
         write(path, *args, **options)
@@ -392,7 +392,7 @@ def test_ctrl_c_leaves_whole_files_and_counts_the_rest(color, tmp_path, monkeypa
             os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.02)
 
-    monkeypatch.setattr(folder, "write_image", slow_write)
+    monkeypatch.setattr(chain, "write_image", slow_write)
     report = color(tmp_path, out=tmp_path / "out", jobs=jobs)
     assert report.interrupted
     assert [path.name for path, _ in report.failed] == ["00.png"]

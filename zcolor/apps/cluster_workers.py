@@ -15,8 +15,8 @@ from typing import Any, cast
 
 import torch
 
+from zcolor.apps.chain import ChainWorker
 from zcolor.apps.cluster_engine import Answer, Task
-from zcolor.apps.folder import ChainWorker
 from zcolor.apps.pipeline import PIXELS_PER_THREAD, Lanes
 from zcolor.apps.plan import Job, folded, real_path
 from zcolor.apps.remote import RemoteFolder
@@ -146,7 +146,7 @@ def color_task(
     chains
         The pictures, each with its place in the plan.
     originals, standing, compared
-        As for `zcolor.apps.folder.ChainWorker`, the originals by what `zcolor.apps.plan.folded`
+        As for `zcolor.apps.chain.ChainWorker`, the originals by what `zcolor.apps.plan.folded`
         makes of them; the task takes what belongs to its pictures.
 
     Returns
