@@ -38,7 +38,7 @@ format: $(VENV)/.stamp-dev ## rewrite the sources in the house style
 bench: $(VENV)/.stamp-dev ## measure speed and memory against the usual path
 	$(BIN)/python -m benchmarks
 
-fuzz: $(VENV)/.stamp-dev ## read 100,000 damaged files; only named errors may come out
+fuzz: $(VENV)/.stamp-dev ## read damaged files for half an hour; only named errors may come out
 	$(BIN)/python -m fuzz --minutes 30
 
 docs: $(VENV)/.stamp-dev ## build the pages into docs/_build/html, where a warning is an error
@@ -55,7 +55,7 @@ $(VENV)/.stamp-venv: constraints.txt
 	    echo "zcolor needs Python 3.11 or newer, but '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)."; \
 	    echo "Install a newer Python, or name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; \
 	    exit 1; } >&2
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt pip setuptools
 	touch $@
 

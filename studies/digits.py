@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from studies.report import PAGES, save_plot, table, typed, write_page
 from zcolor.atomic import whole_file
+from zcolor.extras import install_command
 
 # Blocks of two convolutions in the four stages of the networks of 18 and 34 layers (table 1).
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -98,7 +99,7 @@ def load_digits(s: DigitsSettings, seed: int) -> Digits:
         from sklearn.model_selection import train_test_split
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "this study needs scikit-learn: pip install 'zcolor[study]'"
+            f"this study needs scikit-learn: {install_command('study')}"
         ) from error
     found = load()
     x = torch.from_numpy(found.images).float().unsqueeze(1) / _WHITE
@@ -129,7 +130,7 @@ class DigitNet(nn.Module):
         try:
             from timm.models.resnet import BasicBlock, make_blocks
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError("this study needs timm: pip install 'zcolor[zoo]'") from error
+            raise ModuleNotFoundError(f"this study needs timm: {install_command('zoo')}") from error
 
         class PlainBlock(BasicBlock):
             """Two convolutions, and nothing is added to them."""

@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from studies.faces_runs import SUBJECTS, FacesStudy, Fit, fit, run_settings
+from zcolor.extras import install_command
 from zcolor.training.dataset import open_photos
 
 
@@ -70,9 +71,7 @@ def search(
     try:
         import optuna
     except ImportError as error:
-        raise ImportError(
-            "the grid search needs Optuna; install it with pip install 'zcolor[study]'"
-        ) from error
+        raise ImportError(f"the grid search needs Optuna: {install_command('study')}") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     n = len(open_photos([data["train"]]))
     fits: dict[tuple[float, str], Fit] = {}

@@ -225,7 +225,7 @@ def test_missing_files_are_named(tmp_path):
 
 def test_without_onnxruntime_the_extra_is_named(exported, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ImportError, match=r"pip install 'zcolor\[export\]'"):
+    with pytest.raises(ImportError, match=r'pip install "zcolor\[export\]"'):
         Colorizer(exported, device="cpu")
 
 

@@ -195,3 +195,32 @@ def test_snippet_of_the_readme_runs(tmp_path, monkeypatch):
     with Image.open("grandmother-color.jpg") as colored:
         assert colored.mode == "RGB"
         assert colored.size == (96, 64)
+
+
+def test_every_extra_that_a_message_names_is_there(setup_cfg):
+    extras = set(setup_cfg["options.extras_require"])
+    sources = [p.read_text() for top in ("zcolor", "studies") for p in (ROOT / top).rglob("*.py")]
+    named = {extra for text in sources for extra in re.findall(r"install_command\('(\w+)'\)", text)}
+    assert named
+    assert named <= extras
+    assert not any(re.search(r"pip install '?zcolor\[", text) for text in sources)
+
+
+def test_python_m_zcolor_is_the_command():
+    result = run(sys.executable, "-m", "zcolor", "--version")
+    assert result.returncode == 0, result.stderr
+    assert zcolor.__version__ in result.stdout
+
+
+def test_make_begins_anew_where_the_environment_was_left_half_made(tmp_path):
+    """As Debian leaves it without python3-venv: a Python and no pip."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "constraints.txt").touch()
+    half = tmp_path / ".venv"
+    assert run(sys.executable, "-m", "venv", "--without-pip", half).returncode == 0
+    # pip's own work needs a network; what is tested is that there is a pip.
+    call = ["make", "PYTHON=" + sys.executable, "PIP=.venv/bin/python -m pip --version #",
+            ".venv/.stamp-venv"]  # fmt: skip
+    made = run(*call, cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert (half / ".stamp-venv").exists()

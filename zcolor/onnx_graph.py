@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zcolor.checkpoint import read_header
+from zcolor.extras import install_command
 from zcolor.models.base import ColorNet
 from zcolor.models.classifier import Classifier
 from zcolor.models.regressor import Regressor
@@ -286,7 +287,7 @@ def _import_onnx() -> ModuleType:
     except ImportError as error:
         raise ImportError(
             "exporting needs onnx and onnxscript, which cannot be imported "
-            f"({error}); pip install 'zcolor[export]'"
+            f"({error}); {install_command('export')}"
         ) from error
     module: ModuleType = onnx
     return module

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from zcolor.checkpoint import CheckpointError
+from zcolor.extras import install_command
 from zcolor.models.base import ColorNet
 from zcolor.models.classifier import Classifier
 from zcolor.models.regressor import Regressor
@@ -57,7 +58,7 @@ def import_onnxruntime() -> ModuleType:
     except ImportError as error:
         raise ImportError(
             f"ONNX models run in onnxruntime, which cannot be imported ({error}); "
-            "pip install 'zcolor[export]'"
+            f"{install_command('export')}"
         ) from error
     module: ModuleType = onnxruntime
     return module

@@ -28,6 +28,7 @@ from zcolor.apps.cluster_training import build_priors_on_ray, pack_photos_on_ray
 from zcolor.apps.export import export_onnx
 from zcolor.apps.folder import color_files
 from zcolor.apps.remote import RemoteFolder
+from zcolor.extras import install_command
 from zcolor.files import write_image
 from zcolor.metadata import Metadata
 from zcolor.training import pack as packing
@@ -91,7 +92,7 @@ def test_without_ray_the_extra_is_named(album, tmp_path, monkeypatch, capsys, co
 
     monkeypatch.setattr(builtins, "__import__", without_ray)
     assert run(command, album, "--out", tmp_path / "out.h5", "--engine", "ray") == 1
-    message = "zcolor: --engine ray needs Ray: pip install 'zcolor[cluster]'\n"
+    message = f"zcolor: --engine ray needs Ray: {install_command('cluster')}\n"
     assert capsys.readouterr().err == message
     assert [path.name for path in tmp_path.iterdir()] == ["album"]
 

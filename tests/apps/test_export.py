@@ -216,7 +216,7 @@ def test_onnx_is_not_exported_again(report, tmp_path):
 @pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
 def test_the_extra_is_named(missing, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ImportError, match=r"pip install 'zcolor\[export\]'"):
+    with pytest.raises(ImportError, match=r'pip install "zcolor\[export\]"'):
         export_onnx("zhang", tmp_path / "a.onnx")
 
 

@@ -473,7 +473,7 @@ def test_sound_that_the_container_cannot_hold(color, pictures, tmp_path):
 
 def test_without_pyav(color, film, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(ImportError, match=r"pip install 'zcolor\[video\]'"):
+    with pytest.raises(ImportError, match=r'pip install "zcolor\[video\]"'):
         color(film)
 
 

@@ -24,6 +24,7 @@ from zcolor.apps.web_desk import Desk
 from zcolor.apps.web_studio import KEPT_LOOKS, KEPT_PHOTOS, PREVIEW_PIXELS, Studio
 from zcolor.apps.web_work import WebLimits, WorkQueue
 from zcolor.colorizer import Colorizer
+from zcolor.extras import install_command
 from zcolor.palette import Suggestion
 from zcolor.settings import ColorizeSettings
 
@@ -458,5 +459,5 @@ def test_without_gradio(monkeypatch, tmp_path, weights):
         return usual(name, *arguments, **options)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=re.escape("pip install 'zcolor[web]'")):
+    with pytest.raises(ImportError, match=re.escape(install_command("web"))):
         web.create_app(folder=tmp_path, model=weights)

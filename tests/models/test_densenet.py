@@ -146,7 +146,7 @@ def test_senseless_options_are_refused(options, words):
 
 def test_without_timm_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ImportError, match=r"pip install 'zcolor\[zoo\]'"):
+    with pytest.raises(ImportError, match=r'pip install "zcolor\[zoo\]"'):
         DenseNet121(width=TINY)
 
 

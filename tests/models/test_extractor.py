@@ -287,5 +287,5 @@ def test_size_that_the_network_cannot_see():
 
 def test_timm_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ImportError, match=r"pip install 'zcolor\[zoo\]'"):
+    with pytest.raises(ImportError, match=r'pip install "zcolor\[zoo\]"'):
         make()

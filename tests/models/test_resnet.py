@@ -176,7 +176,7 @@ def test_senseless_options_are_refused(family, options, words):
 @both
 def test_without_timm_the_extra_is_named(family, monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ImportError, match=r"pip install 'zcolor\[zoo\]'"):
+    with pytest.raises(ImportError, match=r'pip install "zcolor\[zoo\]"'):
         family(width=TINY)
 
 

@@ -75,7 +75,9 @@ def test_another_seed_is_another_split_and_a_larger_side_the_same_digits():
 
 def test_without_scikit_learn_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ModuleNotFoundError, match=r"scikit-learn: pip install 'zcolor\[study\]'"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r'scikit-learn: .* -m pip install "zcolor\[study\]"'
+    ):
         load_digits(DigitsSettings(), 0)
 
 

@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from zcolor.extras import install_command
+
 logger = logging.getLogger(__name__)
 
 Task = Mapping[str, Any]
@@ -36,7 +38,7 @@ _IN_FLIGHT = 2
 _MOST_THREADS = 8
 # The paths of Ray's sockets may have 107 bytes, of which it takes about 70 itself.
 _LONGEST_TEMPORARY = 30
-_INSTALL = "--engine ray needs Ray: pip install 'zcolor[cluster]'"
+_INSTALL = f"--engine ray needs Ray: {install_command('cluster')}"
 
 
 class Worker(Protocol):

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zcolor.extras import install_command
 from zcolor.metrics_image import Rgb8
 
 # Files that torchvision and torch-fidelity would download into torch's hub folder otherwise.
@@ -101,7 +102,7 @@ class Perceptual:
         except (ImportError, AttributeError, RuntimeError) as error:
             self.notes.append(
                 f"{what} was left out: torchmetrics cannot be loaded ({error}); "
-                "pip install 'zcolor[perceptual]' brings it"
+                f"{install_command('perceptual')} brings it"
             )
             return None
         path = Path(torch.hub.get_dir()) / "checkpoints" / weights

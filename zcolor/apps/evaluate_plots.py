@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zcolor.apps.evaluate_results import EvaluationReport, MethodResult
+from zcolor.extras import install_command
 from zcolor.quantizer import AbGrid
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def draw_plots(report: EvaluationReport) -> dict[str, bytes]:
         import matplotlib.figure  # noqa: F401
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "drawing needs matplotlib: pip install 'zcolor[train]'"
+            f"drawing needs matplotlib: {install_command('train')}"
         ) from error
     plots = {"Share of the pixels within an error": _errors(report)}
     if sum(method.temperature is not None for method in report.methods) > 1:

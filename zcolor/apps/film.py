@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from zcolor.extras import install_command
+
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
     from av.video.frame import VideoFrame
@@ -68,7 +70,7 @@ def check_av() -> None:
     try:
         import av  # noqa: F401 (whether it is there)
     except ImportError as error:
-        raise ImportError("films need PyAV: pip install 'zcolor[video]'") from error
+        raise ImportError(f"films need PyAV: {install_command('video')}") from error
 
 
 @contextmanager

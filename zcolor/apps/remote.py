@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from zcolor.extras import install_command
 from zcolor.files import UInt, encode_image
 from zcolor.formats import format_for
 from zcolor.metadata import Metadata
@@ -144,6 +145,6 @@ class RemoteFolder:
         try:
             import fsspec
         except ImportError as error:
-            raise ImportError("URLs need fsspec: pip install 'zcolor[cluster]'") from error
+            raise ImportError(f"URLs need fsspec: {install_command('cluster')}") from error
         fs, path = fsspec.core.url_to_fs(url)
         return fs, str(path)

@@ -21,6 +21,7 @@ import torch
 from zcolor.apps.web_guard import Guard, is_loopback, refuse_download
 from zcolor.apps.web_work import WebLimits, WorkQueue
 from zcolor.colorizer import Colorizer
+from zcolor.extras import install_command
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -39,7 +40,7 @@ _QUIET = {
 }
 _USUAL = WebLimits()
 _GRACE_SECONDS = 3  # that requests under way have when the server ends
-_INSTALL = "the web page needs Gradio: pip install 'zcolor[web]'"
+_INSTALL = f"the web page needs Gradio: {install_command('web')}"
 
 
 def serve(

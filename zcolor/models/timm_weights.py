@@ -14,6 +14,8 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from zcolor.extras import install_command
+
 # What timm, torch and the hub's client raise where a file or a download is no good.
 _UNUSABLE = (
     OSError,
@@ -42,7 +44,7 @@ def import_timm() -> ModuleType:
     except ImportError as error:
         raise ImportError(
             f"this model holds a network of timm, which cannot be imported ({error}); "
-            "pip install 'zcolor[zoo]'"
+            f"{install_command('zoo')}"
         ) from error
     module: ModuleType = timm
     return module

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from zcolor.extras import install_command
 from zcolor.files import write_image
 from zcolor.lab import lab_to_rgb
 from zcolor.training.priors import Priors, rebalancing_weights
@@ -45,7 +46,7 @@ def plot_priors(priors: Priors, path: str | os.PathLike[str]) -> None:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "drawing needs matplotlib: pip install 'zcolor[train]', or leave the plot out"
+            f"drawing needs matplotlib: {install_command('train')}, or leave the plot out"
         ) from error
     seen = priors.counts > 0
     drawn = seen | priors.grid.in_gamut.numpy()
