@@ -10,13 +10,16 @@ LISTS := setup.cfg setup.py constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two installs into one .venv would meet
-.PHONY: help demo test test-all lint format bench fuzz docs clean
+.PHONY: help demo serve test test-all lint format bench fuzz docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.stamp-run ## colour the sample photographs and say where the pictures are
 	$(BIN)/zcolor demo
+
+serve: $(VENV)/.stamp-web ## a page in the browser to drop photographs on, for this machine alone
+	$(BIN)/zcolor serve --open-browser
 
 test: $(VENV)/.stamp-dev ## the fast tests and all doctests
 	$(BIN)/python -m pytest
@@ -63,6 +66,10 @@ $(VENV)/.stamp-run: $(VENV)/.stamp-venv $(LISTS)
 	$(PIP) install --no-build-isolation --constraint constraints.txt --editable .
 	touch $@
 
+$(VENV)/.stamp-web: $(VENV)/.stamp-venv $(LISTS)
+	$(PIP) install --no-build-isolation --constraint constraints.txt --editable ".[web]"
+	touch $@ $(VENV)/.stamp-run
+
 $(VENV)/.stamp-dev: $(VENV)/.stamp-venv $(LISTS)
 	$(PIP) install --no-build-isolation --constraint constraints.txt --editable ".[dev,train,video,web,zoo,study,docs,cluster,export]"
-	touch $@ $(VENV)/.stamp-run
+	touch $@ $(VENV)/.stamp-run $(VENV)/.stamp-web

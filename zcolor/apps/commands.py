@@ -49,7 +49,7 @@ class Colorize:
     overwrite: bool = False
     """Replace results that exist; originals are never replaced."""
     resume: bool = False
-    """Pass over pictures whose results exist, without a word: goes on after an interrupt."""
+    """Skip pictures that have a result already: goes on after an interrupt."""
     dry_run: bool = False
     """Only list what would be written."""
     summary: Path | None = None

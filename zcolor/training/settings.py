@@ -109,7 +109,7 @@ class AugmentSettings:
     """Range of that scale, drawn with equal weight at every ratio: 1 brings the short side to the
     working size, below 1 shows more of the photo, above 1 enlarges it."""
     flip: bool = True
-    """Mirror half of the photos left to right."""
+    """Mirror half of the photos left to right; `--augment.no-flip` mirrors none."""
     rotation: float = 5.0
     """Largest rotation either way, in degrees."""
     shear: float = 0.03
@@ -179,7 +179,8 @@ class TrainSettings:
     clip: float = 5.0
     """Largest norm of the gradient; 0 turns clipping off."""
     bf16: bool = True
-    """bfloat16 with channels_last where the device computes in it, else float32."""
+    """bfloat16 with channels_last where the device computes in it, else float32; `--no-bf16` takes
+    float32 everywhere."""
     monitor: Literal["val", "train"] = "val"
     """The loss that decides which model is the best, and the plateau schedule."""
     epoch_photos: int = 0
