@@ -7,7 +7,9 @@ of the network's output, where the probabilities stand.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zcolor import ColorDistribution, Colorizer
+from zcolor.atomic import whole_file
 from zcolor.metrics import auc_scores
 from zcolor.training.dataset import open_photos
 from zcolor.training.validate import measured_photo, rgb8_to_lab
@@ -37,6 +40,8 @@ class Arguments:
     """A name or a checkpoint."""
     photos: int = 200
     """Spread evenly over the set."""
+    json: Path | None = None
+    """A file for the reliability of the confidence, as docs/draw.py draws it."""
 
 
 def reliability(confidence: Tensor, right: Tensor) -> Tensor:
@@ -91,9 +96,11 @@ def main(arguments: Arguments) -> None:
                 ranks[0, : len(palette)] += torch.tensor([s.probability for s in palette])
                 ranks[1, apart.argmin()] += 1
         figures.append(sample_figures(distribution, truth, seed=i))
+    curves = {}
     for radius, pairs in seen.items():
         confidence, right = (torch.cat(part) for part in zip(*pairs, strict=True))
         table = reliability(confidence, right)
+        curves[f"{radius:g}"] = table[:, table[0] > 0].tolist()
         ece = (table[0] * (table[1] - table[2]).abs()).sum() / table[0].sum()
         print(
             f"confidence, radius {radius:g}: right {100 * right.float().mean():.1f} %, "
@@ -107,6 +114,10 @@ def main(arguments: Arguments) -> None:
         f"suggestions: said {', '.join(f'{v:.3f}' for v in ranks[0] / (n * POINTS**2))}; "
         f"nearest to the truth {', '.join(f'{v:.3f}' for v in ranks[1] / (n * POINTS**2))}"
     )
+    if arguments.json is not None:
+        text = json.dumps({"photos": n, "pixels, said, right": curves}, indent=1)
+        with whole_file(arguments.json) as temporary:
+            temporary.write_text(text + "\n")
     names = (
         "grey",
         "decode",

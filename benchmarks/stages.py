@@ -1,8 +1,8 @@
 """What each stage of a training brought: `python -m benchmarks.stages val.h5 --models A B ...`.
 
 The checkpoints of a training that went on and on (`zcolor train --init`) colour the same validation
-photographs, as they are and aged as old film, all with the presets of the last one: a learning
-curve for both, and for what old film costs.
+photographs, as they are and aged as old film, all with the same presets: a learning curve for both,
+and for what old film costs.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class Settings:
     """Validation photographs: packs, folders, images, zip archives."""
     models: tuple[str, ...] = ("zhang",)
     """Names or checkpoints, in the order of their training."""
+    presets: str = ""
+    """The model whose presets decode all of them; if not given, the last one."""
     photos: int = 0
     """So many of the photographs, evenly spread; 0 takes all."""
     jobs: int = 2
@@ -74,13 +76,16 @@ def measure_stages(settings: Settings) -> dict[str, Any]:
     nets: dict[str, ColorNet] = {name: load_model(name) for name in settings.models}
     photos = open_photos(settings.data, "all")
     n = min(settings.photos or len(photos), len(photos))
-    decode = nets[settings.models[-1]].presets
+    decoded_by = settings.presets or settings.models[-1]
+    decode = (nets[decoded_by] if decoded_by in nets else load_model(decoded_by)).presets
     evaluation = measure(nets, WAYS, decode, photos, n=n, jobs=settings.jobs)
     seen = 0
     stages: list[dict[str, Any]] = []
     for name in nets:
         header = read_header(find_weights(name))
-        seen += header.get("provenance", {}).get("seen", 0)
+        provenance = header.get("provenance", {})
+        if "mean_of" not in provenance:  # a mean of stages saw what they saw
+            seen += provenance.get("seen", 0)
         aged = header.get("training", {}).get("film", {}).get("share", 0.0)
         found: dict[str, Any] = {preset: _stage(evaluation, name, preset) for preset in PRESETS}
         stages.append({"name": Path(name).stem, "seen": seen, "aged": aged, **found})

@@ -38,6 +38,7 @@ MEASURED: dict[str, list[str]] = {
     "first300": ["--quick", "--limit", "300"],
     "centers": ["--quick", "--limit", "300", "--colors", "centers"],
     "flip": ["--quick", "--limit", "300", "--average", "flip"],
+    "crops": ["--quick", "--limit", "300", "--average", "crops"],
     **{f"size{size}": ["--quick", "--size", str(size), "--batch", "4"] for size in SIZES},
 }
 
@@ -178,10 +179,15 @@ def film(runs: Mapping[str, Results]) -> str:
 
 
 def variants(runs: Mapping[str, Results]) -> str:
-    """Write what centres of cells and the mirror image change."""
+    """Write what centres of cells and averaging over views change."""
     rows = [HALF.format(""), "|---" * 5 + "|"]
     usual = runs["first300"]
-    for name, text in (("centers", "centres of the cells"), ("flip", "with the mirror image")):
+    names = {
+        "centers": "centres of the cells",
+        "flip": "with the mirror image",
+        "crops": "with ten crops",
+    }
+    for name, text in names.items():
         r = runs[name]
         rows.append(half(text, lambda p, f, r=r: f"{value(r, p, f) - value(usual, p, f):+.2f}"))
     return "\n".join(rows)
@@ -219,7 +225,7 @@ def aims(runs: Mapping[str, Results]) -> str:
         reached = found >= aim if least else found <= aim
         bound = "at least" if least else "at most"
         verdict = "reached" if reached else "**missed**"
-        text.append(f"| {name} | {bound} {aim:g} | {found:.2f} | {verdict} |")
+        text.append(f"| {name} | {bound} {aim:g} | {found:.3f} | {verdict} |")
     return "\n".join(text)
 
 
@@ -238,6 +244,15 @@ def ours(runs: Mapping[str, Results]) -> str:
     return "\n".join(rows)
 
 
+def weights(runs: Mapping[str, Results]) -> str:
+    """Write which weights all of it was measured with, and how they answered."""
+    r = runs["all"]
+    return (
+        f"Weights with the SHA-256 `{r['model']['sha256']}`, which answered in {r['precision']}; "
+        f"photographs with the data hash `{r['data']['hash']}`."
+    )
+
+
 def presets(runs: Mapping[str, Results]) -> str:
     """Write the numbers of each preset."""
     names = ("temperature", "rebalance", "neutral", "gain", "contrast")
@@ -253,7 +268,7 @@ def presets(runs: Mapping[str, Results]) -> str:
 
 
 BLOCKS: dict[str, tuple[Callable[[Mapping[str, Results]], str], ...]] = {
-    "model-card.md": (presets, whole, curve, sizes, film, variants, aims),
+    "model-card.md": (presets, weights, whole, curve, sizes, film, variants, aims),
     "comparison.md": (ours,),
     "choosing-colours.md": (presets,),
 }

@@ -163,35 +163,52 @@ def draw_guided() -> None:
 
 
 def draw_learning() -> None:
-    """AuC rebalanced against the photos seen, over the stages, and where that leads."""
-    stages = json.loads((ROOT / "docs" / "learning.json").read_text())["stages"]
-    figure = Figure(figsize=(8, 4), layout="constrained")
+    """AuC rebalanced against the photos seen, over the stages, and what a doubling brought."""
+    learnt = json.loads((ROOT / "docs" / "learning.json").read_text())
+    stages = learnt["stages"]
+    figure = Figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots()
-    ends = []
+    ends = []  # of the stages that were trained alike, with a quarter of the crops aged
     for stage in stages:
         seen = [stage["before"] + point["seen"] for point in stage["points"]]
         auc = [point["auc_rebalanced"] for point in stage["points"]]
         axes.plot(np.array(seen) / 1000, auc, "o-", markersize=3, label=stage["name"])
-        ends.append((seen[-1], auc[-1]))
+        if stage["alike"]:
+            ends.append((seen[-1], auc[-1]))
     slope, offset = np.polyfit(np.log2([seen for seen, _ in ends]), [auc for _, auc in ends], 1)
-    more = np.geomspace(ends[0][0], 8 * ends[-1][0], 50)
-    axes.plot(
-        more / 1000,
-        slope * np.log2(more) + offset,
-        "k:",
-        label=f"through the ends of the stages: {slope:+.2f} a doubling",
-    )
+    reach = np.array([ends[0][0], ends[-1][0]])
+    label = f"second to fourth, all with\n25 % of the crops aged:\n{slope:+.2f} a doubling"
+    axes.plot(reach / 1000, slope * np.log2(reach) + offset, "k:", label=label)
+    shipped = learnt["shipped"]
+    axes.plot(shipped["seen"] / 1000, shipped["auc_rebalanced"], "k*", label="the mean that ships")
     axes.set(
         xscale="log",
         xlabel="photos seen, thousands",
         ylabel="AuC rebalanced, % (300 photos, T = 0.38)",
     )
-    axes.set_xticks([300, 400, 600, 800, 1000, 2000, 4000], minor=False)
+    axes.set_xticks([300, 400, 500, 600, 700, 800, 900], minor=False)
     axes.xaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
     axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     axes.grid(visible=True, alpha=0.3)
-    axes.legend()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
     figure.savefig(IMAGES / "learning.png", dpi=90)
+
+
+def draw_reliability() -> None:
+    """What confidence says against how often it is right."""
+    curves = json.loads((ROOT / "docs" / "reliability.json").read_text())
+    figure = Figure(figsize=(5.5, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="what is said is so")
+    for radius, (pixels, said, right) in curves["pixels, said, right"].items():
+        line = axes.plot(said, right, marker="o", markersize=3, label=f"within {radius} ab units")
+        # The area of a dot shows how many pixels it stands for.
+        share = np.array(pixels) / sum(pixels)
+        axes.scatter(said, right, s=600 * share, alpha=0.3, color=line[0].get_color())
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share of pixels that are right")
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend()
+    figure.savefig(IMAGES / "reliability.png", dpi=90)
 
 
 def draw_film_stages() -> None:
@@ -398,6 +415,7 @@ def main(names: list[str]) -> None:
         "guided": draw_guided,
         "failures": lambda: draw_failures(model),
         "learning": draw_learning,
+        "reliability": draw_reliability,
         "film-stages": draw_film_stages,
         "grid": draw_grid,
         "prior": draw_prior,

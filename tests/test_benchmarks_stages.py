@@ -11,7 +11,8 @@ from torch import nn
 from benchmarks.stages import AUCS, Settings, main, measure_stages
 from zcolor.models.zhang import Zhang
 from zcolor.registry import save_model
-from zcolor.settings import PRESETS
+from zcolor.settings import PRESETS, DecodeSettings
+from zcolor.training.mean_weights import mean_weights
 
 
 @pytest.fixture
@@ -54,6 +55,22 @@ def test_every_stage_has_its_figures(stages, photos):
                 assert clean[0] < 0
                 assert 0 < measured["grey"][auc] < 100
     assert first["vivid"] != second["vivid"]
+
+
+def test_a_mean_of_stages_saw_what_they_saw_and_presets_may_be_of_another(
+    stages, photos, tmp_path
+):
+    mean = tmp_path / "mean.safetensors"
+    pale = {"vivid": DecodeSettings(temperature=0.4), "accurate": DecodeSettings()}
+    mean_weights(stages, mean, presets=pale)
+    models = (*stages, str(mean))
+    measured = measure_stages(Settings(photos, models=models, jobs=1, photos=1))
+    assert [stage["seen"] for stage in measured["stages"]] == [100, 150, 150]
+    settings = Settings(photos, models=models, jobs=1, photos=1, presets=stages[0])
+    other = measure_stages(settings)
+    assert other["stages"][1]["vivid"] != measured["stages"][1]["vivid"]
+    usual = measure_stages(Settings(photos, models=stages, jobs=1, photos=1))
+    assert other["stages"][1]["vivid"] == usual["stages"][1]["vivid"]
 
 
 def test_the_table_and_the_file_say_the_same(stages, photos, tmp_path, capsys):

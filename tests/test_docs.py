@@ -28,7 +28,8 @@ from PIL import Image
 from tests.clips import write_film
 from zcolor.apps import cli
 from zcolor.apps.commands import Zcolor
-from zcolor.registry import list_families, load_model
+from zcolor.checkpoint import read_header
+from zcolor.registry import find_weights, list_families, load_model
 from zcolor.training.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -286,9 +287,11 @@ def card_results():
     return {
         name: {
             "model": {
-                "sha256": "0",
+                "sha256": "5eed",
                 "presets": {p: {**preset, "contrast": 0.125} for p in ("vivid", "accurate")},
             },
+            "precision": "float32",
+            "data": {"hash": "da7a"},
             "methods": {m: method(row, offset / 16) for row, m in enumerate(methods)},
             "networks": {
                 k: {**network, "calibration_error": 3.5}
@@ -315,17 +318,19 @@ def test_the_tables_of_the_card_say_what_was_measured():
     )
     centers = (list(runs).index("centers") - list(runs).index("first300")) / 16
     assert f"| centres of the cells | {' | '.join([f'{centers:+.2f}'] * 4)} |" in tables["variants"]
-    assert "| `vivid`, AuC raw above grey | at least 0 | 20.00 | reached |" in tables["aims"]
-    assert "| `vivid`, cast in a and b | at most 2 | 25.00 | **missed** |" in tables["aims"]
+    assert "| `vivid`, AuC raw above grey | at least 0 | 20.000 | reached |" in tables["aims"]
+    assert "| `vivid`, cast in a and b | at most 2 | 25.000 | **missed** |" in tables["aims"]
     assert "| zcolor `accurate` | 30.00 | +30.00 | 31.00 | +30.00 | 33.0 |" in tables["ours"]
     assert "| `vivid` | 0.5 | 2 | 1, 2.5 | 1 | 0.125 |" in tables["presets"]
+    for word in ("5eed", "da7a", "float32"):
+        assert word in tables["weights"]
     widths = {
         (name, line.count("|"))
         for name, table in tables.items()
         for line in table.splitlines()
         if line.startswith("|")
     }
-    assert len(widths) == len(tables), "rows of one table differ in length"
+    assert len(widths) == len(tables) - 1, "rows of one table differ in length"
 
 
 def test_the_card_has_a_place_for_every_table_and_nothing_else_changes():
@@ -347,6 +352,13 @@ def test_the_presets_on_the_pages_are_those_of_the_model():
     table = load(DOCS / "card.py").presets({"all": {"model": {"presets": numbers}}})
     for page in ("model-card.md", "choosing-colours.md"):
         assert table in (DOCS / page).read_text(encoding="utf-8")
+
+
+def test_the_card_was_measured_with_the_weights_that_ship():
+    """New weights ask for `python docs/card.py VAL.h5 RUNS`, whatever their presets."""
+    sha256 = read_header(find_weights("zhang"))["sha256"]
+    page = (DOCS / "model-card.md").read_text(encoding="utf-8")
+    assert f"Weights with the SHA-256 `{sha256}`" in page
 
 
 def test_settings_of_the_walk_are_those_of_the_example():

@@ -47,7 +47,7 @@ def draw_plots(report: EvaluationReport) -> dict[str, bytes]:
         ) from error
     plots = {"Share of the pixels within an error": _errors(report)}
     if sum(method.temperature is not None for method in report.methods) > 1:
-        plots["AuC against the temperature of the annealed mean"] = _temperatures(report)
+        plots["Against the temperature of the annealed mean"] = _temperatures(report)
     if report.subject is not None:
         plots[f"AuC by true colour: {report.subject}"] = _cells(report)
         plots[f"Gain of each photo over grey: {report.subject}"] = _gains(report)
@@ -88,9 +88,17 @@ def _temperatures(report: EvaluationReport) -> bytes:
     variants = [method for method in report.methods if method.temperature is not None]
     variants.sort(key=lambda method: method.temperature or 0.0)
     grey = report.method("grey")
-    figure = _figure(10, 4)
-    rows = (("auc_raw", "AuC raw, %"), ("auc_rebalanced", "AuC rebalanced, %"))
-    for panel, (name, label) in zip(figure.subplots(1, 2), rows, strict=True):
+    figure = _figure(10, 9)
+    rows = (
+        ("auc_raw", "AuC raw, %"),
+        ("auc_rebalanced", "AuC rebalanced, %"),
+        ("colorfulness", "colourfulness"),
+        ("cast_a", "cast in a"),
+        ("cast_b", "cast in b"),
+        ("chroma", "mean chroma"),
+    )
+    truth = report.method("truth")
+    for panel, (name, label) in zip(figure.subplots(3, 2).flat, rows, strict=True):
         figures = [method.figures[name] for method in variants]
         ends = np.array([[f.value - f.low, f.high - f.value] for f in figures]).T
         panel.errorbar(
@@ -103,6 +111,9 @@ def _temperatures(report: EvaluationReport) -> bytes:
             label="model, 95 % interval",
         )
         panel.axhline(grey.figures[name].value, color="0.5", linestyle="--", label="grey")
+        if name in ("colorfulness", "chroma"):  # its AuC is 100 and far above, its cast no aim
+            wanted = truth.figures[name].value
+            panel.axhline(wanted, color="tab:green", linestyle=":", label="truth")
         panel.set(xlabel="temperature (0: argmax, 1: mean)", ylabel=label)
         panel.grid(alpha=0.3)
     figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=2)
