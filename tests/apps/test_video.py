@@ -373,6 +373,15 @@ def test_names_beside_the_original(color, film, pictures, tmp_path):
     assert color(other).path == tmp_path / "old-color.mkv"
 
 
+def test_names_with_a_colon_are_no_urls(color, film, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = film.rename(tmp_path / "2024-01-01T12:30.mp4")
+    report = color(source.name)
+    assert report.path == Path("2024-01-01T12:30-color.mp4")
+    color(source.name, "d:1/out.mp4")
+    assert sound_of(tmp_path / "d:1" / "out.mp4") == sound_of(source)
+
+
 def test_folders_are_made(color, film, tmp_path):
     assert color(film, tmp_path / "a" / "b" / "out.mp4").path.is_file()
 
@@ -532,12 +541,24 @@ def test_memory_does_not_grow_with_length(color, tmp_path, monkeypatch):
     assert max(used[150:]) - max(used[50:75]) < 12e6
 
 
-@pytest.mark.parametrize("name", ["photo.png", "photo.jpg", "photo.webp", "photo.tif"])
+@pytest.mark.parametrize(
+    "name",
+    ["photo.png", "photo.jpg", "photo.webp", "photo.tif", "photo.gif", "photo.avif", "photo.ico"],
+)
 def test_a_picture_is_no_film(name, tmp_path):
-    Image.fromarray(data.coffee()).save(tmp_path / name, icc_profile=srgb_profile())
+    profile = {} if name == "photo.ico" else {"icc_profile": srgb_profile()}
+    Image.fromarray(data.coffee()).save(tmp_path / name, **profile)
     with pytest.raises(ValueError, match=r"is a picture, no film; use `zcolor colorize "):
         color_video(tmp_path / name, device="cpu", progress=False)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("ending", ["gif", "avif"])
+def test_an_animated_picture_is_a_film(color, pictures, tmp_path, ending):
+    first, *others = [Image.fromarray(picture) for picture in pictures[:4]]
+    source = tmp_path / f"moves.{ending}"
+    first.save(source, save_all=True, append_images=others, duration=100)
+    assert color(source, tmp_path / "out.mkv").n_frames == 4
 
 
 @pytest.mark.parametrize("codec", ["mjpeg", "png"])

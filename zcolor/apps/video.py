@@ -113,7 +113,7 @@ def color_video(
     target.parent.mkdir(parents=True, exist_ok=True)
     with (
         opened(source) as given,
-        whole_file(target) as temporary,
+        whole_file(target.absolute()) as temporary,  # as FFmpeg names it in errors
         created(temporary, CONTAINERS[target.suffix.lower()]) as made,
     ):
         copy = FilmCopy(given, made, source=source, target=target, upright=upright, crf=crf)
