@@ -391,6 +391,11 @@ def test_a_pipe_and_a_file(colorize, album, tmp_path, monkeypatch, capsys):
     assert "JPEG cannot hold the transparency" in capsys.readouterr().err
 
 
+def test_a_texture_or_a_style(capsys):
+    assert cli.main(["stylize", "--texture", "a.png", "--style", "b.png", "-o", "c.png"]) == 2
+    assert "or a texture alone" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
