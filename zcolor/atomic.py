@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,9 @@ PART_PATTERN = ".zcolor-*.part"
 """Names of files that are being written; those that a kill left may be removed."""
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system says when a disk, a quota or the largest size of a file is reached."""
+
+# A protocol, longer than the letter of a drive; in a path its two slashes have become one.
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 
 
 class InUseError(RuntimeError):
@@ -84,6 +88,8 @@ def check_place(path: str | os.PathLike[str], what: str) -> None:
         If it is a folder.
     NotADirectoryError
         If it lies below a file.
+    ValueError
+        If it looks like a URL, `s3:/bucket` as a path: it would become a folder of that name.
 
     Examples
     --------
@@ -92,6 +98,10 @@ def check_place(path: str | os.PathLike[str], what: str) -> None:
     ...
     IsADirectoryError: ... is a folder; name a file for the report
     """
+    if _URL.match(os.fspath(path)) and not os.path.isdir(Path(path).parts[0]):
+        raise ValueError(
+            f"{path} looks like a URL, but {what} goes to a file of this computer; name a path"
+        )
     if os.path.isdir(path):
         raise IsADirectoryError(f"{path} is a folder; name a file for {what}")
     standing = next((parent for parent in Path(path).parents if os.path.lexists(parent)), None)

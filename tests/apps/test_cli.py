@@ -391,6 +391,55 @@ def test_a_pipe_and_a_file(colorize, album, tmp_path, monkeypatch, capsys):
     assert "JPEG cannot hold the transparency" in capsys.readouterr().err
 
 
+def test_a_pipe_keeps_to_the_name_of_the_file(colorize, album, tmp_path, monkeypatch, capsys):
+    data = (album / "a.jpg").read_bytes()
+    monkeypatch.setattr(sys, "stdin", Piped(data))
+    assert colorize("-", "-o", tmp_path / "p.png", "--format", "jpeg") == 2
+    told = capsys.readouterr().err
+    assert "p.png is the name of a PNG file, but the format asked for is JPEG" in told
+    monkeypatch.chdir(tmp_path)
+    assert colorize("-", "-o", "s3://bucket/p.png") == 2
+    assert "s3://bucket/p.png is no folder of this computer" in capsys.readouterr().err
+    assert sorted(os.listdir(tmp_path)) == ["album"]
+    assert colorize("-", "-o", (tmp_path / "p.png").as_uri()) == 0
+    assert sorted(os.listdir(tmp_path)) == ["album", "p.png"]
+
+
+def test_a_pipe_does_not_replace_the_original(colorize, album, monkeypatch, capsys):
+    original = album / "a.jpg"
+    before = original.read_bytes()
+    with original.open() as given:
+        monkeypatch.setattr(sys, "stdin", given)
+        assert colorize("-", "-o", original, "--overwrite") == 2
+    assert "is the original, which is never replaced" in capsys.readouterr().err
+    assert original.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["colorize", "album", "--summary", "s3://bucket/rep.json"],
+        ["colorize", "album", "--compare", "s3://bucket/sheet.jpg"],
+        ["export", "--out", "s3://bucket/zhang.onnx"],
+        ["stylize", "album/a.jpg", "--style", "album/a.jpg", "-o", "s3://bucket/a.png"],
+        ["video", "album/a.jpg", "-o", "s3://bucket/a.mp4"],
+    ],
+)
+def test_outputs_are_no_urls(album, tmp_path, monkeypatch, capsys, arguments):
+    monkeypatch.chdir(tmp_path)
+    files = sorted(tmp_path.rglob("*"))
+    assert cli.main(arguments) == 2
+    assert re.search(
+        "s3:/.* looks like a URL, but the .* of this computer", capsys.readouterr().err
+    )
+    assert sorted(tmp_path.rglob("*")) == files
+
+
+def test_a_texture_or_a_style(capsys):
+    assert cli.main(["stylize", "--texture", "a.png", "--style", "b.png", "-o", "c.png"]) == 2
+    assert "or a texture alone" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -152,6 +152,8 @@ def test_an_interrupt_leaves_nothing_behind(quick, files, monkeypatch):
         ({"alpha": -1.0}, "alpha must be at least 0"),
         ({"beta": 0.0}, "beta above it"),
         ({"beta": float("nan")}, "beta above it"),
+        ({"alpha": float("inf")}, "both finite, got inf and 2.0"),
+        ({"beta": float("inf")}, "both finite, got 1.0 and inf"),
         ({"steps": 0}, "steps must be at least 1"),
         ({"size": 8}, r"size must lie in 16\.\.1024"),
         ({"size": 2000}, r"size must lie in 16\.\.1024"),
@@ -160,6 +162,24 @@ def test_an_interrupt_leaves_nothing_behind(quick, files, monkeypatch):
 def test_settings_that_make_no_sense_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         StyleSettings(**change)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_picture_of_no_numbers_is_not_written(quick, files, steps):
+    settings = StyleSettings(**{**quick, "steps": steps}, beta=1e39)
+    with pytest.raises(ValueError, match=r"alpha 1 and beta 1e\+39 are too large to draw with"):
+        stylize_file(files / "cat.png", files / "brick.png", files / "out.png", settings)
+    assert sorted(p.name for p in files.iterdir()) == ["brick.png", "cat.png"]
+
+
+def test_a_place_that_cannot_be_is_refused_before_the_drawing(quick, files, monkeypatch):
+    monkeypatch.setattr(app, "_draw", None)
+    (files / "folder.png").mkdir()
+    cat, brick, settings = files / "cat.png", files / "brick.png", StyleSettings(**quick)
+    with pytest.raises(IsADirectoryError, match=r"folder\.png is a folder; name a file"):
+        stylize_file(cat, brick, files / "folder.png", settings, overwrite=True)
+    with pytest.raises(NotADirectoryError, match=r"since .*cat\.png is no folder"):
+        stylize_file(cat, brick, cat / "out.png", settings)
 
 
 def test_calls_that_make_no_sense_are_refused(quick, files):

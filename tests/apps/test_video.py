@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from av.sidedata.sidedata import Type
+from av.stream import Disposition
 from av.video.reformatter import Interpolation
 from PIL import Image
 from skimage import data
@@ -17,6 +18,7 @@ from torch import nn
 
 from tests.clips import Layer, scene, write_film
 from zcolor.apps import video
+from zcolor.apps.film_copy import FilmCopy
 from zcolor.apps.video import color_video
 from zcolor.colorizer import Colorizer
 from zcolor.icc import srgb_profile
@@ -218,11 +220,15 @@ def test_variable_frame_rate(color, pictures, tmp_path):
     assert duration_of(report.path) == duration_of(film)
 
 
-def test_a_late_start_stays_late(color, pictures, tmp_path):
-    film = write_film(tmp_path / "late.mp4", pictures, times=range(13, 23))
-    report = color(film, tmp_path / "out.mp4")
+@pytest.mark.parametrize(
+    ("ending", "start", "sound"), [("mp4", 13, "aac"), ("mp4", 50, None), ("mkv", 50, None)]
+)
+def test_a_late_start_stays_late(color, pictures, tmp_path, ending, start, sound):
+    times = range(start, start + 10)
+    film = write_film(tmp_path / f"late.{ending}", pictures, times=times, sound=sound)
+    report = color(film, tmp_path / f"out.{ending}")
     assert times_of(report.path) == times_of(film)
-    assert times_of(film)[0] == Fraction(13, 25)
+    assert times_of(film)[0] == Fraction(start, 25)
 
 
 def test_broadcasts_begin_at_zero(color, pictures, tmp_path):
@@ -313,6 +319,62 @@ def test_pixel_aspect_metadata_and_chapters(color, pictures, tmp_path):
         assert [chapter["metadata"]["title"] for chapter in made.chapters()] == ["one"]
 
 
+def test_what_an_edit_list_cuts_away_stays_unheard(color, pictures, tmp_path):
+    whole = write_film(tmp_path / "whole.mp4", pictures * 3)
+    source, cut = tmp_path / "cut.mp4", 0.62
+    options = {"avoid_negative_ts": "disabled"}  # what lies before 0 is cut away by the header
+    with av.open(str(whole)) as given, av.open(str(source), "w", container_options=options) as film:
+        tracks = [film.add_stream_from_template(track) for track in given.streams]
+        for packet in given.demux():
+            if packet.size:
+                before = round(cut / packet.time_base)
+                packet.pts, packet.dts = packet.pts - before, packet.dts - before
+                packet.stream = tracks[packet.stream.index]
+                film.mux(packet)
+    with av.open(str(source)) as film:
+        assert sum(packet.is_discard for packet in film.demux(audio=0)) > 20
+    report = color(source, tmp_path / "out.mkv")
+    assert report.n_frames == len(frames_of(source))
+    assert 0 <= float(times_of(report.path)[0] - sound_of(report.path)[0][0]) < 0.1
+    assert duration_of(report.path) / 1e6 == pytest.approx(duration_of(source) / 1e6, abs=0.1)
+
+
+def two_tracks(path, pictures):
+    """A German film of ten frames, and another picture of twenty."""
+    with av.open(str(path), "w") as film:
+        tracks = [
+            film.add_stream("libx264", rate=25, width=SIZE[0], height=SIZE[1]) for _ in range(2)
+        ]
+        tracks[0].metadata.update({"language": "ger", "title": "As it was shown"})
+        tracks[1].disposition, tracks[0].disposition = Disposition.default, Disposition.original
+        for track, frames in zip(tracks, (pictures, pictures * 4), strict=True):
+            for picture in frames:
+                film.mux(track.encode(av.VideoFrame.from_ndarray(picture, format="gray")))
+            film.mux(track.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_a_longer_track_that_is_left_out(color, pictures, tmp_path, ending):
+    report = color(two_tracks(tmp_path / f"two.{ending}", pictures), tmp_path / f"out.{ending}")
+    assert (report.n_frames, report.left_out) == (10, ("video track 1",))
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_tags_of_the_picture(color, pictures, tmp_path, ending):
+    source = two_tracks(tmp_path / f"two.{ending}", pictures)
+    with av.open(str(source)) as film:
+        disposition = film.streams.video[0].disposition
+    report = color(source, tmp_path / "out.mkv")
+    with av.open(str(report.path)) as made:
+        (track,) = made.streams
+        tags = dict(track.metadata)
+        assert (tags["language"], tags["title"]) == ("ger", "As it was shown")
+        assert track.disposition == disposition
+        # Not taken over: the encoder's own words for the old packets.
+        assert tags["DURATION"].startswith("00:00:00.4")
+
+
 def test_no_ghosts_after_a_cut(color, pictures, tmp_path):
     cut = [Layer(np.ascontiguousarray(data.astronaut()[:, ::-1]), scale=(0.2, 0.25))]
     second = [frame.grey for frame in scene(cut, 6, SIZE)]
@@ -371,6 +433,15 @@ def test_names_beside_the_original(color, film, pictures, tmp_path):
     other = write_film(tmp_path / "old.avi", pictures[:3], codec="mjpeg", pixel_format="yuvj420p",
                        options=(), sound=None)  # fmt: skip
     assert color(other).path == tmp_path / "old-color.mkv"
+
+
+def test_names_with_a_colon_are_no_urls(color, film, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = film.rename(tmp_path / "2024-01-01T12:30.mp4")
+    report = color(source.name)
+    assert report.path == Path("2024-01-01T12:30-color.mp4")
+    color(source.name, "d:1/out.mp4")
+    assert sound_of(tmp_path / "d:1" / "out.mp4") == sound_of(source)
 
 
 def test_folders_are_made(color, film, tmp_path):
@@ -458,6 +529,67 @@ def test_a_film_that_is_cut_off(color, pictures, tmp_path, share, ending):
     assert files(tmp_path) == [film.name]
 
 
+@pytest.mark.parametrize("sound", [None, "aac"])
+def test_recordings_joined_byte_by_byte(color, pictures, tmp_path, sound):
+    """Time begins anew in the middle: half of the frames would come in the time of one."""
+    one = write_film(tmp_path / "one.ts", pictures * 2, sound=sound)
+    two = tmp_path / "two.ts"
+    two.write_bytes(one.read_bytes() * 2)
+    one.unlink()
+    with pytest.raises(ValueError, match=r"two\.ts: time falls back from 0\.[78].* -c copy"):
+        color(two, tmp_path / "out.mkv")
+    assert files(tmp_path) == ["two.ts"]
+
+
+def test_times_that_the_container_refuses(color, film, tmp_path, monkeypatch):
+    """Those of the sound waver by less than a jump; Matroska would take them, MP4 does not."""
+    copied = FilmCopy._copied
+
+    def wavering(self, packet):
+        packet = copied(self, packet)
+        if packet.dts > 4000:
+            packet.dts = packet.pts = 0
+        return packet
+
+    monkeypatch.setattr(FilmCopy, "_copied", wavering)
+    with pytest.raises(ValueError, match=r"film\.mp4 cannot be copied any further at 0\.\d s, aft"):
+        color(film, tmp_path / "out.mp4")
+    assert files(tmp_path) == ["film.mp4"]
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "avi"])
+def test_damaged_frames_are_not_coloured_as_if_they_were_whole(color, pictures, tmp_path, ending):
+    codec = {"codec": "mpeg4", "options": (("q", "3"),)} if ending == "avi" else {}
+    film = write_film(tmp_path / f"film.{ending}", pictures * 4, sound=None, **codec)
+    with av.open(str(film)) as given:
+        packet = [packet for packet in given.demux() if packet.size][25]
+    content = bytearray(film.read_bytes())
+    start = packet.pos + packet.size // 3
+    for place in range(start, min(start + 200, packet.pos + packet.size - 4)):
+        content[place] ^= 0x5A
+    film.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"film\.{ending} is broken at 1\.\d s, after 2\d frames"):
+        color(film, tmp_path / "out.mkv")
+    assert files(tmp_path) == [film.name]
+
+
+def test_a_broadcast_that_begins_anywhere_and_one_that_may_lack_a_part(
+    color, pictures, tmp_path, caplog
+):
+    options = {"codec": "mpeg2video", "options": (("g", "12"), ("bf", "2"), ("q", "3"))}
+    film = write_film(tmp_path / "film.ts", pictures * 4, sound=None, **options)
+    content, n_bytes = bytearray(film.read_bytes()), 188  # of a packet
+    film.write_bytes(content[len(content) // n_bytes // 3 * n_bytes :])
+    assert 10 < color(film, tmp_path / "out.mkv").n_frames < 40
+    assert not caplog.records
+    for start in range(len(content) // n_bytes // 2 * n_bytes, len(content), n_bytes):
+        content[start + 3] ^= 0x05  # the packets' counter jumps
+    film.write_bytes(content)
+    assert color(film, tmp_path / "out.mkv", overwrite=True).n_frames == 40
+    (record,) = caplog.records
+    assert "film.ts seems to lack a part at " in record.getMessage()
+
+
 def test_long_frames_are_not_taken_for_a_cut(color, pictures, tmp_path):
     film = write_film(tmp_path / "slides.mkv", pictures[:4], times=[0, 75, 150, 225], sound=None)
     assert color(film).n_frames == 4
@@ -469,6 +601,15 @@ def test_sound_that_the_container_cannot_hold(color, pictures, tmp_path):
         color(film, tmp_path / "out.mp4")
     assert files(tmp_path) == ["film.mkv"]
     assert sound_of(color(film, tmp_path / "out.mkv").path) == sound_of(film)
+
+
+def test_subtitles_that_matroska_cannot_hold(color, film, tmp_path, monkeypatch):
+    def refused(self, stream):
+        raise ValueError("matroska does not support mov_text")
+
+    monkeypatch.setattr(av.container.OutputContainer, "add_stream_from_template", refused)
+    with pytest.raises(ValueError, match=r"\.mkv cannot hold .*in \.mp4 or \.mov, or take that"):
+        color(film, tmp_path / "out.mkv")
 
 
 def test_without_pyav(color, film, monkeypatch):
@@ -532,12 +673,24 @@ def test_memory_does_not_grow_with_length(color, tmp_path, monkeypatch):
     assert max(used[150:]) - max(used[50:75]) < 12e6
 
 
-@pytest.mark.parametrize("name", ["photo.png", "photo.jpg", "photo.webp", "photo.tif"])
+@pytest.mark.parametrize(
+    "name",
+    ["photo.png", "photo.jpg", "photo.webp", "photo.tif", "photo.gif", "photo.avif", "photo.ico"],
+)
 def test_a_picture_is_no_film(name, tmp_path):
-    Image.fromarray(data.coffee()).save(tmp_path / name, icc_profile=srgb_profile())
+    profile = {} if name == "photo.ico" else {"icc_profile": srgb_profile()}
+    Image.fromarray(data.coffee()).save(tmp_path / name, **profile)
     with pytest.raises(ValueError, match=r"is a picture, no film; use `zcolor colorize "):
         color_video(tmp_path / name, device="cpu", progress=False)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("ending", ["gif", "avif"])
+def test_an_animated_picture_is_a_film(color, pictures, tmp_path, ending):
+    first, *others = [Image.fromarray(picture) for picture in pictures[:4]]
+    source = tmp_path / f"moves.{ending}"
+    first.save(source, save_all=True, append_images=others, duration=100)
+    assert color(source, tmp_path / "out.mkv").n_frames == 4
 
 
 @pytest.mark.parametrize("codec", ["mjpeg", "png"])

@@ -290,7 +290,8 @@ def _stylize(command: Stylize) -> int:
     from zcolor.apps.stylize import stylize_file
 
     picture = command.texture or command.style
-    if picture is None or (command.texture is None) != (command.content is not None):
+    both = command.texture is not None and command.style is not None
+    if picture is None or both or (command.texture is None) != (command.content is not None):
         raise ValueError(
             "name a photo and its style (zcolor stylize photo.jpg --style other.jpg), or a "
             "texture alone (zcolor stylize --texture other.jpg)"

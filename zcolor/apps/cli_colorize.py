@@ -75,16 +75,10 @@ def _check_inputs(command: Colorize) -> None:
 
 def _color_here(command: Colorize) -> FolderReport:
     from zcolor.apps.folder import color_files
-    from zcolor.apps.remote import local_path
 
-    out = None if command.out is None else local_path(command.out)
-    if out is None and command.out is not None:
-        raise ValueError(
-            f"{command.out} is no folder of this computer; --engine ray writes to URLs"
-        )
     return color_files(
         command.inputs,
-        out,
+        None if command.out is None else _on_this_computer(command.out),
         overwrite=command.overwrite,
         resume=command.resume,
         dry_run=command.dry_run,
@@ -98,6 +92,15 @@ def _color_here(command: Colorize) -> FolderReport:
         jobs=command.jobs,
         compare=command.compare,
     )
+
+
+def _on_this_computer(out: str) -> Path:
+    from zcolor.apps.remote import local_path
+
+    path = local_path(out)
+    if path is None:
+        raise ValueError(f"{out} is no folder of this computer; --engine ray writes to URLs")
+    return path
 
 
 def _color_on_ray(command: Colorize) -> FolderReport:
@@ -156,16 +159,17 @@ def _format_of(command: Colorize) -> str | None:
 def _colorize_pipe(command: Colorize) -> int:
     """Colour a single picture from standard input, to standard output, or both."""
     _check_pipe(command)
-    from zcolor.apps.stream import color_bytes
-    from zcolor.atomic import whole_file
-    from zcolor.colorizer import Colorizer
-    from zcolor.formats import format_for
+    from zcolor.apps.plan import agreed_format
 
     (source,) = command.inputs
     file_format = _format_of(command)
-    out = None if command.out in (None, PIPE) else Path(command.out)
+    out = _pipe_target(command)
     if out is not None:
-        file_format = file_format or format_for(out)
+        file_format = agreed_format(out, file_format)
+    from zcolor.apps.stream import color_bytes
+    from zcolor.atomic import whole_file
+    from zcolor.colorizer import Colorizer
+
     data = sys.stdin.buffer.read() if source == _PIPE_IN else source.read_bytes()
     colored, _ = color_bytes(
         data,
@@ -201,8 +205,29 @@ def _check_pipe(command: Colorize) -> None:
         raise FileNotFoundError(f"there is no picture {source}; name a single image file, or -")
     if source == _PIPE_IN and sys.stdin.isatty():
         raise ValueError("standard input is the keyboard; give a picture, as in `- < photo.jpg`")
-    if command.out in (None, PIPE):
-        if sys.stdout.isatty():
-            raise ValueError("standard output is the screen; name a file: `> color.jpg`")
-    elif Path(command.out).exists() and not command.overwrite:
-        raise FileExistsError(f"{command.out} exists; choose another name, or --overwrite it")
+    if command.out in (None, PIPE) and sys.stdout.isatty():
+        raise ValueError("standard output is the screen; name a file: `> color.jpg`")
+
+
+def _pipe_target(command: Colorize) -> Path | None:
+    """Give the file that a picture from a pipe goes to, if it does; refuse what cannot be."""
+    if command.out is None or command.out == PIPE:
+        return None
+    from zcolor.atomic import check_place
+
+    out = _on_this_computer(command.out)
+    check_place(out, "the picture")
+    if out.exists() and _is_standard_input(out):
+        raise ValueError(f"{out} is the original, which is never replaced; choose another name")
+    if out.exists() and not command.overwrite:
+        raise FileExistsError(f"{out} exists; choose another name, or --overwrite it")
+    return out
+
+
+def _is_standard_input(path: Path) -> bool:
+    """Whether a file is what standard input reads, as in `- < photo.jpg`."""
+    try:
+        given = os.fstat(sys.stdin.fileno())
+    except (AttributeError, OSError, ValueError):  # one that is no file of the system
+        return False
+    return os.path.samestat(given, path.stat())

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zcolor.atomic import whole_file
+from zcolor.atomic import check_place, whole_file
 from zcolor.onnx_graph import OPSET, make_onnx
 from zcolor.registry import is_onnx
 
@@ -68,8 +68,10 @@ def export_onnx(
     ------
     FileExistsError
         If the file exists and is not to be replaced.
+    NotADirectoryError
+        If `out` lies below a file.
     ValueError
-        If `out` has another ending; and as for `zcolor.onnx_graph.make_onnx`.
+        If `out` has another ending, is a folder or a URL; and as for `zcolor.onnx_graph.make_onnx`.
     FileNotFoundError, ImportError, RuntimeError
         As for `zcolor.onnx_graph.make_onnx`.
     OSError
@@ -81,6 +83,7 @@ def export_onnx(
         raise ValueError(f"an ONNX file ends in .onnx, got {out}; name it so")
     if out.is_dir():
         raise ValueError(f"{out} is a folder; name a file")
+    check_place(out, "the model")
     if out.exists() and not overwrite:
         raise FileExistsError(f"{out} exists; choose another name, or --overwrite it")
     made = make_onnx(model)

@@ -65,6 +65,12 @@ class Upright:
 _WITH_PROFILES = ("apng", "av1", "jpegxl", "libdav1d", "mjpeg", "png", "tiff", "webp")
 
 
+# Of pictures and sequences of pictures in the container of MP4: AVIF and HEIF (ISO/IEC 23008-12).
+_PICTURE_BRANDS = frozenset({
+    "avif", "avis", "heic", "heim", "heis", "heix", "hevc", "hevm", "hevs", "hevx", "mif1", "msf1",
+})  # fmt: skip
+
+
 def check_av() -> None:
     """Raise an ImportError that names the extra, if PyAV is not installed."""
     try:
@@ -94,7 +100,7 @@ def opened(source: Path) -> Iterator[InputContainer]:
     import av
 
     try:
-        given = av.open(str(source), "r")
+        given = av.open(_file_name(source), "r")
     except (av.FFmpegError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{source} cannot be read as a film ({reason(error)}): it is of another kind, or cut "
@@ -124,7 +130,7 @@ def created(path: Path, container: str) -> Iterator[OutputContainer]:
     # The index goes to the front: players on the web begin before everything has arrived.
     options = {} if container == "matroska" else {"movflags": "+faststart"}
     path.touch()  # FFmpeg opens it late, where a refusal would look like one of the tracks
-    made = av.open(str(path), "w", format=container, container_options=options)
+    made = av.open(_file_name(path), "w", format=container, container_options=options)
     try:
         yield made
     except BaseException:
@@ -156,9 +162,9 @@ def look(source: Path) -> Upright:
     from av import FFmpegError
 
     with opened(source) as given:
-        if given.format.name == "image2" or given.format.name.endswith("_pipe"):
-            raise ValueError(f"{source} is a picture, no film; use `zcolor colorize {source}`")
         video = picture_track(given, source)
+        if _is_picture(given, video):
+            raise ValueError(f"{source} is a picture, no film; use `zcolor colorize {source}`")
         try:
             frame = next(given.decode(video), None)
         except FFmpegError as error:
@@ -185,7 +191,7 @@ def picture_track(given: InputContainer, source: Path) -> VideoStream:
 
     Returns
     -------
-    PyAV's stream, the first that is a picture and no cover.
+    PyAV's stream, the first that is a picture and no cover; of an animated picture the longest.
 
     Raises
     ------
@@ -194,11 +200,31 @@ def picture_track(given: InputContainer, source: Path) -> VideoStream:
     """
     from av.stream import Disposition
 
-    for stream in given.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            return stream
+    found = [s for s in given.streams.video if not s.disposition & Disposition.attached_pic]
+    if found and _brand(given) in _PICTURE_BRANDS:  # a still comes before the sequence
+        return max(found, key=lambda stream: stream.frames)
+    if found:
+        return found[0]
     tracks = ", ".join(stream.type for stream in given.streams) or "none"
     raise ValueError(f"{source} has no moving picture (its tracks: {tracks}); name a film")
+
+
+def _is_picture(given: InputContainer, video: VideoStream) -> bool:
+    """Tell pictures, which FFmpeg reads too, from films; an animated one is a film."""
+    name = given.format.name
+    if name == "gif" or _brand(given) in _PICTURE_BRANDS:
+        return video.frames <= 1
+    return name in ("image2", "ico") or name.endswith("_pipe")
+
+
+def _brand(given: InputContainer) -> str:
+    """Give the brand of MP4 and its relatives; other formats have none."""
+    return given.metadata.get("major_brand", "") if "mp4" in given.format.name.split(",") else ""
+
+
+def _file_name(path: Path) -> str:
+    """Give a name that FFmpeg takes for that of a file, as it does not for "12:30.mp4"."""
+    return str(path.absolute())
 
 
 def _upright(frame: VideoFrame, source: Path) -> Upright:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-from collections.abc import Callable, Iterator
-from fractions import Fraction
+import re
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zcolor.apps.film import Upright, picture_track, reason
+from zcolor.apps.film_clock import DEFAULT_RATE, FilmClock
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
@@ -21,14 +24,15 @@ logger = logging.getLogger(__name__)
 
 # Tracks that are copied as they are.
 _COPIED = ("audio", "subtitle")
-# Containers whose header states the duration exactly, so that less means that the file is cut off.
-_EXACT_DURATION = frozenset({"mov", "mp4", "matroska", "webm"})
-# A file counts as cut off if this much, and more than the longest frame, is missing at its end.
-_MISSING_SECONDS = 0.5
-# FFmpeg's clock for whole files, in ticks per second (AV_TIME_BASE).
-_TICKS = 1_000_000
-# Rate of films that state none, in frames per second (FFmpeg's own default).
-_DEFAULT_RATE = 25
+# Packets of a sound that are kept before its start: AAC needs one or two to begin as it should.
+_RUN_IN = 2
+# What of a picture's tags belongs to its old packets, or is made anew.
+_OWN_TAGS = re.compile(
+    r"alpha_mode|bps|duration|encoder|number_of_|rotate|_statistics|timecode|vendor_id",
+    re.IGNORECASE,
+)
+# What helps where Matroska has no place for a track.
+_OTHER_CONTAINER = "end the name of the output in .mp4 or .mov, or take that track out first"
 
 
 class FilmCopy:
@@ -89,19 +93,19 @@ class FilmCopy:
             if stream.index not in self._copies and stream.index != self._video.index
         )
         self.n_frames = 0
-        self._last_pts: int | None = None
-        self._longest = 0  # frame so far, in ticks of the picture
-        self._end = 0.0  # of what was read, in seconds
-        # Broadcasts count their time from anywhere; in other films a late start is meant.
-        self._start = (given.start_time or 0) if _starts_anywhere(given) else 0
+        self._warned = False  # of missing parts
+        self._clock = FilmClock(
+            given, self._video, [given.streams[i] for i in self._copies], source
+        )
+        # Packets before the start of each copied track; None where it has begun.
+        self._run_in: dict[int, deque[Packet[Stream]] | None] = {
+            index: deque(maxlen=_RUN_IN) for index in self._copies
+        }
 
     @property
     def expected_frames(self) -> int | None:
         """How many frames the header promises, if it does."""
-        rate = self._video.average_rate
-        if self._video.frames or not (self._given.duration and rate):
-            return self._video.frames or None
-        return round(self._given.duration / _TICKS * rate)
+        return self._clock.expected_frames
 
     def run(self, paint: Callable[[VideoFrame], VideoFrame]) -> Iterator[int]:
         """Copy the film.
@@ -126,26 +130,22 @@ class FilmCopy:
         try:
             self._made.start_encoding()
         except (FFmpegError, ValueError) as error:
-            raise self._unfit(error) from error
+            cure = "the film may be cut off; copy it again from where it came from"
+            raise self._unfit(error, cure) from error
         for packet in self._packets():
-            copied = self._copies.get(packet.stream.index)
             if packet.stream.index == self._video.index:
                 for frame in self._decoded(packet):
                     self._check_frame(frame)
                     painted = paint(frame)
                     painted.time_base = self._video.time_base
-                    painted.pts, painted.duration = self._time(frame), frame.duration
-                    self._made.mux(self._new_video.encode(painted))
+                    painted.pts, painted.duration = self._clock.time_of(frame), frame.duration
+                    self._mux(self._new_video.encode(painted))
                     self.n_frames += 1
                     yield self.n_frames
-            elif copied is not None and packet.size:
-                offset = self._offset(packet.time_base)
-                packet.pts = None if packet.pts is None else packet.pts - offset
-                packet.dts = None if packet.dts is None else packet.dts - offset
-                packet.stream = copied
-                self._made.mux(packet)
-        self._made.mux(self._new_video.encode(None))
-        self._check_complete()
+            elif packet.size:
+                self._mux([self._copied(heard) for heard in self._heard(packet)])
+        self._mux(self._new_video.encode(None))
+        self._clock.check_complete(self.n_frames)
 
     def _add_video(self, upright: Upright, crf: int) -> VideoStream:
         from av.codec.context import Flags
@@ -157,7 +157,7 @@ class FilmCopy:
             width, height, aspect = height, width, 1 / aspect if aspect else None
         new = self._made.add_stream(
             "libx264",
-            rate=video.average_rate or video.guessed_rate or _DEFAULT_RATE,
+            rate=video.average_rate or video.guessed_rate or DEFAULT_RATE,
             options={"crf": str(crf)},
             width=width,
             height=height,
@@ -171,6 +171,9 @@ class FilmCopy:
             context.sample_aspect_ratio = aspect
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+        tags = {key: text for key, text in _tags(video).items() if not _OWN_TAGS.match(key)}
+        new.metadata.update(tags)
+        new.disposition = video.disposition
         return new
 
     def _add_copy(self, stream: Stream) -> Stream:
@@ -182,7 +185,7 @@ class FilmCopy:
             copy = self._made.add_stream_from_template(stream)
         except ValueError as error:
             raise self._unfit(error) from error
-        copy.metadata.update(stream.metadata)
+        copy.metadata.update(_tags(stream))
         copy.disposition = stream.disposition
         return copy
 
@@ -199,20 +202,61 @@ class FilmCopy:
                 raise self._broken(error) from error
             if packet is None:
                 return
-            if packet.pts is not None:
-                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                self._end = max(self._end, end)
+            self._clock.read(packet)
             yield packet
+
+    def _heard(self, packet: Packet[Stream]) -> list[Packet[Stream]]:
+        """Leave out what an edit list cuts away, but for the run-in of the decoder."""
+        before = self._run_in[packet.stream.index]
+        if packet.is_discard:
+            if before is not None:
+                before.append(packet)
+            return []
+        self._run_in[packet.stream.index] = None
+        return [*(before or ()), packet]
+
+    def _copied(self, packet: Packet[Stream]) -> Packet[Stream]:
+        """Give a packet the time and the track that it has in the new film."""
+        offset = self._clock.offset(packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts - offset
+        packet.dts = None if packet.dts is None else packet.dts - offset
+        packet.stream = self._copies[packet.stream.index]
+        return packet
+
+    def _mux(self, packets: Sequence[Packet[Any]]) -> None:
+        from av import FFmpegError
+
+        try:
+            self._made.mux(packets)
+        except FFmpegError as error:
+            # Of the system's own errors (a full disk, one that is gone) only this means the film.
+            if error.errno in errno.errorcode and error.errno != errno.EINVAL:
+                raise
+            raise ValueError(
+                f"{self._source} cannot be copied any further at {self._clock.end:.1f} s, after "
+                f"{self.n_frames} frames ({reason(error)}): its time stamps may be damaged; let "
+                "FFmpeg mend them and colour what it makes: ffmpeg -i FILE -c copy MENDED.mkv"
+            ) from error
 
     def _decoded(self, packet: Packet[Stream]) -> list[VideoFrame]:
         from av import FFmpegError
 
+        # No refusal: the counters of a broadcast also jump where whole recordings are joined.
+        if packet.is_corrupt and not self._warned:
+            self._warned = True
+            logger.warning(
+                "%s seems to lack a part at %.1f s; look at the result there",
+                self._source,
+                self._clock.end,
+            )
         try:
             return self._video.decode(packet)
         except FFmpegError as error:
             raise self._broken(error) from error
 
     def _check_frame(self, frame: VideoFrame) -> None:
+        if frame.is_corrupt:  # the decoder painted over what is missing
+            raise self._broken(ValueError("a frame is damaged"))
         width, height = self._size
         if (frame.width, frame.height) != self._size:
             raise ValueError(
@@ -225,61 +269,29 @@ class FilmCopy:
                 "%s is interlaced: colours may show combs; deinterlace it first", self._source
             )
 
-    def _time(self, frame: VideoFrame) -> int:
-        """The time of a frame in ticks of its track; one without comes a frame after the last."""
-        base = self._video.time_base or Fraction(1, _DEFAULT_RATE)
-        last, pts = self._last_pts, frame.pts if frame.pts is not None else frame.dts
-        if pts is not None:
-            pts -= self._offset(base)
-        elif last is not None:
-            pts = last + round(1 / (base * (self._video.average_rate or _DEFAULT_RATE)))
-        # No two frames are at one time.
-        pts = pts or 0
-        if last is not None:
-            pts = max(pts, last + 1)
-            self._longest = max(self._longest, pts - last)
-        self._last_pts = pts
-        return pts
-
-    def _offset(self, base: Fraction) -> int:
-        return round(Fraction(self._start, _TICKS) / base)
-
-    def _check_complete(self) -> None:
-        """Refuse a film that ends before its header says, or has no frames at all."""
-        said = (self._given.duration or 0) / _TICKS
-        exact = not _EXACT_DURATION.isdisjoint(self._given.format.name.split(","))
-        missing = said - (self._end - (self._given.start_time or 0) / _TICKS)
-        allowed = max(_MISSING_SECONDS, float(self._longest * (self._video.time_base or 0)))
-        if not self.n_frames or (exact and missing > allowed):
-            raise ValueError(
-                f"{self._source} is cut off: it ends at {max(0.0, said - missing):.1f} s of "
-                f"{said:.1f} s; copy it again from where it came from"
-            )
-
     def _broken(self, error: Exception) -> ValueError:
         return ValueError(
-            f"{self._source} is broken at {self._end:.1f} s, after {self.n_frames} frames "
+            f"{self._source} is broken at {self._clock.end:.1f} s, after {self.n_frames} frames "
             f"({reason(error)}); copy it again, or let FFmpeg make of it what it can: "
             "ffmpeg -err_detect ignore_err -i FILE -crf 0 REPAIRED.mkv"
         )
 
-    def _unfit(self, error: Exception) -> ValueError:
+    def _unfit(self, error: Exception, cure: str = _OTHER_CONTAINER) -> ValueError:
+        """Say that a track has no place; `cure` is for .mkv, in which nearly everything has."""
         tracks = [
             f"{stream.type} {stream.codec_context.name}"
             for stream in self._given.streams
             if stream.type in _COPIED
         ]
-        cure = "end the name of the output in .mkv, which holds nearly everything"
-        if self._target.suffix.lower() == ".mkv":
-            cure = "the film may be cut off; copy it again from where it came from"
+        if self._target.suffix.lower() != ".mkv":
+            cure = "end the name of the output in .mkv, which holds nearly everything"
         return ValueError(
             f"{self._target.suffix} cannot hold the sound and subtitles of {self._source} as they "
             f"are ({', '.join(tracks) or 'there are none'}: {reason(error)}); {cure}"
         )
 
 
-def _starts_anywhere(given: InputContainer) -> bool:
-    from av.format import Flags
-
-    flags = Flags(given.format.flags)
-    return Flags.ts_discont in flags
+def _tags(stream: Stream) -> dict[str, str]:
+    """Give the tags of a track; MP4's title is read as a name, and would be lost under it."""
+    tags = dict(stream.metadata)
+    return {"title": tags["name"], **tags} if "name" in tags else tags

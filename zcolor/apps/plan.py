@@ -71,12 +71,7 @@ def plan_jobs(
             raise ValueError(
                 f"{len(sources)} sources cannot go into the one file {out}; name a folder"
             )
-        named = format_for(out)  # refuses an ending that cannot hold colour
-        if file_format not in (None, named):
-            raise ValueError(
-                f"{out} is the name of a {named} file, but the format asked for is {file_format}; "
-                "leave one of them out"
-            )
+        agreed_format(out, file_format)
         if os.path.isfile(sources[0]):
             return [Job(sources[0], out, chosen=True)], []
     jobs: list[Job] = []
@@ -104,6 +99,30 @@ def plan_jobs(
         else:
             failed.append((source, _why_nothing(source)))
     return jobs, failed
+
+
+def agreed_format(out: Path, file_format: str | None) -> str:
+    """Give the format of a single result, which its name and what was asked for must agree on.
+
+    Parameters
+    ----------
+    out
+        The name of the result.
+    file_format
+        What was asked for, if anything.
+
+    Raises
+    ------
+    ValueError
+        For a name that holds no colour, or another format.
+    """
+    named = format_for(out)
+    if file_format not in (None, named):
+        raise ValueError(
+            f"{out} is the name of a {named} file, but the format asked for is {file_format}; "
+            "leave one of them out"
+        )
+    return named
 
 
 def chains_of(jobs: Sequence[Job]) -> list[list[Job]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,9 +51,10 @@ class StyleSettings:
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
-        if not (self.alpha >= 0 and self.beta > 0):
+        if not (0 <= self.alpha < math.inf and 0 < self.beta < math.inf):
             raise ValueError(
-                f"alpha must be at least 0 and beta above it, got {self.alpha} and {self.beta}"
+                "alpha must be at least 0 and beta above it, and both finite, got "
+                f"{self.alpha} and {self.beta}"
             )
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
@@ -105,7 +107,8 @@ def stylize(
     Raises
     ------
     ValueError
-        For options that make no sense, batches, and pictures that cannot be read.
+        For options that make no sense, batches, and pictures that cannot be read; and where `alpha`
+        or `beta` are so large that drawing fails.
     OSError, ImportError
         If the weights cannot be had.
 
@@ -166,13 +169,17 @@ def stylize_file(
     ------
     FileExistsError
         If `out` exists and `overwrite` is not set.
+    IsADirectoryError, NotADirectoryError
+        If `out` is a folder, or lies below a file.
     ValueError
         As for `stylize`, if `out` is one of the originals, or its ending names no format.
     """
+    from zcolor.atomic import check_place
     from zcolor.files import write_image
     from zcolor.formats import format_for
 
     file_format = format_for(out)
+    check_place(out, "the picture")
     for original in (content, style):
         if original is None:
             continue
@@ -234,6 +241,12 @@ def _draw(
     for step in bar:
         values = step.energies
         bar.set_postfix_str(f"content {values.content:.4f}, style {values.style:.4f}")
+        numbers = step.picture.sum().item(), values.content, values.style
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(
+                f"alpha {settings.alpha:g} and beta {settings.beta:g} are too large to draw with: "
+                "only how large one is beside the other counts, so take both smaller"
+            )
     return step.picture.cpu(), content, step.energies
 
 

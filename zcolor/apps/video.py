@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from zcolor.apps.film import CONTAINERS, Upright, check_av, created, look, opened
 from zcolor.apps.film_copy import FilmCopy
-from zcolor.atomic import whole_file
+from zcolor.atomic import check_place, whole_file
 from zcolor.colorizer import Colorizer
 from zcolor.frame import FilmBars, inside_bars
 from zcolor.photo import read_photo
@@ -96,8 +96,8 @@ def color_video(
     ValueError
         For options that make no sense, another ending, a file that is no film or is broken, tracks
         that the new container cannot hold, and the original as `out`.
-    FileNotFoundError, FileExistsError, IsADirectoryError
-        If the source is no file, or `out` exists.
+    FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError
+        If the source is no file, or `out` exists or lies below a file.
     ImportError
         If PyAV is not installed.
     """
@@ -113,7 +113,7 @@ def color_video(
     target.parent.mkdir(parents=True, exist_ok=True)
     with (
         opened(source) as given,
-        whole_file(target) as temporary,
+        whole_file(target.absolute()) as temporary,  # as FFmpeg names it in errors
         created(temporary, CONTAINERS[target.suffix.lower()]) as made,
     ):
         copy = FilmCopy(given, made, source=source, target=target, upright=upright, crf=crf)
@@ -199,6 +199,7 @@ def _target(source: Path, out: Path | None, *, overwrite: bool) -> Path:
         raise ValueError(
             f"{out} cannot be written: its ending must be one of {', '.join(CONTAINERS)}"
         )
+    check_place(out, "the film")
     if out.exists() and out.samefile(source):
         raise ValueError(f"{out} is the original, which is never replaced; choose another output")
     if out.exists() and not overwrite:
