@@ -353,6 +353,18 @@ def test_a_folder_with_a_run_is_not_overwritten(photos, tmp_path):
         run(photos, tmp_path / "run")
 
 
+def test_a_new_run_replaces_no_finished_weights(photos, tmp_path):
+    short = dataclasses.replace(TINY, photos=8, epoch_photos=8, val_photos=1)
+    best = run(photos, tmp_path / "run", short).best.read_bytes()
+    log = (tmp_path / "run" / "log.jsonl").read_bytes()
+    for state in (tmp_path / "run").glob("last.safetensors*"):  # to save room
+        state.unlink()
+    again = run(photos, tmp_path / "run", dataclasses.replace(short, seed=5))
+    assert again.best.read_bytes() != best
+    assert (tmp_path / "run" / "best.1.safetensors").read_bytes() == best
+    assert (tmp_path / "run" / "log.1.jsonl").read_bytes() == log
+
+
 def test_resume_without_a_run_is_refused(photos, tmp_path):
     with pytest.raises(FileNotFoundError, match="resume from"):
         run(photos, tmp_path / "nothing", resume=True)

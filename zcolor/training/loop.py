@@ -235,6 +235,8 @@ class _Trainer:
         if resume:
             self._resume()
         if self.crew.leads:
+            if not resume:
+                self.folder.set_aside()
             self.logbook = Logbook(self.folder.path, seen=record.seen)
             self.folder.write_settings(s)
         start, earlier = time.monotonic(), record.spent_s
