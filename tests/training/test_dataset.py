@@ -3,6 +3,7 @@ import io
 import os
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -20,8 +21,10 @@ from zcolor.training.dataset import (
     PackedPhotos,
     name_of,
     open_photos,
+    part_hashes,
     read_named,
 )
+from zcolor.training.labelled import LabelledPhotos
 from zcolor.training.pack import pack_photos
 from zcolor.training.settings import PackSettings
 from zcolor.training.sources import (
@@ -385,6 +388,37 @@ def test_the_hash_needs_no_second_reading_and_does_not_change(tmp_path, monkeypa
     )
     assert photos.data_hash == expected
     assert reads == [str(tmp_path / "1.png")]
+
+
+def test_a_pack_made_anew_with_other_settings_or_order_is_another_one(tmp_path):
+    for seed in range(3):
+        write(tmp_path / f"{seed}.png", encoded(colorful(seed, 120, 160)))
+    files, everything = sorted(tmp_path.glob("*.png")), PackSettings(fractions=(1, 0, 0))
+    made = (
+        (files, everything),
+        (files, replace(everything, jobs=1)),  # how it is carried out changes nothing
+        (files[::-1], everything),
+        (files, replace(everything, short_side=32)),
+    )
+    packs = []
+    for number, (sources, settings) in enumerate(made):
+        pack_photos(sources, tmp_path / f"{number}.h5", settings, progress=False)
+        packs.append(PackedPhotos(tmp_path / f"{number}.h5", "train"))
+    assert len({pack.data_hash for pack in packs}) == 1
+    for hashes in ([pack.stamp for pack in packs], [part_hashes(pack)[0] for pack in packs]):
+        assert hashes[0] == hashes[1]
+        assert len(set(hashes)) == 3
+    assert {part_hashes(p, packs_as_sets=True) for p in packs} == {(packs[0].data_hash,)}
+
+
+def test_photos_of_every_kind_are_named(packed, folder, tmp_path):
+    loose = LoosePhotos(find_photos([folder]))
+    names = [entry.name for entry in loose.entries]
+    assert name_of(JoinedPhotos([loose, loose]), len(loose) + 2) == names[2]
+    chosen = LabelledPhotos(loose, np.array([3, 1]), np.array([0, 1]))
+    assert name_of(chosen, 1) == names[1]
+    assert name_of(PackedPhotos(packed), 5) == PackedPhotos(packed).names[5]
+    assert name_of(Numbered(3), 2) == "photo #2"
 
 
 def test_a_photo_that_cannot_be_read_has_no_part_in_the_hash(tmp_path):

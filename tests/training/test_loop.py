@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from zcolor.checkpoint import read_header
+from zcolor.checkpoint import read_checkpoint, read_header, write_checkpoint
 from zcolor.registry import load_model
 from zcolor.settings import DecodeSettings
 from zcolor.training import learner, loop
@@ -398,6 +399,25 @@ def test_resume_with_other_validation_photos_or_order_is_refused(photos, tmp_pat
     with pytest.raises(ValueError, match="the order of the training photographs differ"):
         train(TINY, packs[::-1], tmp_path / "two", resume=True, **options)
     assert train(TINY, packs, tmp_path / "two", resume=True, **options).seen == TINY.photos
+
+
+def test_resume_with_a_pack_made_anew_is_refused_and_earlier_states_go_on(photos, tmp_path):
+    """Under the same name, of the same photographs, of another size."""
+    pack, settings = tmp_path / "a.h5", PackSettings(fractions=(1, 0, 0), min_chroma=0, min_side=16)
+    short = dataclasses.replace(TINY, photos=24, epoch_photos=24, val_photos=1)
+    options = {"val": [photos["val"]], "progress": False}
+    pack_photos([photos["train"]], pack, settings, progress=False)
+    train(short, [pack], tmp_path / "run", minutes=0, **options)
+    shutil.copytree(tmp_path / "run", tmp_path / "earlier")
+    smaller = dataclasses.replace(settings, short_side=24)
+    pack_photos([photos["train"]], pack, smaller, overwrite=True, progress=False)
+    with pytest.raises(ValueError, match="the order of the training photographs differ"):
+        train(short, [pack], tmp_path / "run", resume=True, **options)
+    # What states had before: the set alone.
+    state = tmp_path / "earlier" / "last.safetensors"
+    tensors, header = read_checkpoint(state)
+    write_checkpoint(state, tensors, {**header, "order": [header["data_hash"]]})
+    assert train(short, [pack], tmp_path / "earlier", resume=True, **options).reason == "done"
 
 
 def test_what_a_run_began_with_is_remembered(photos, tmp_path):

@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import itertools
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +66,14 @@ class Photos(Protocol):
     @property
     def stamp(self) -> str:
         """A SHA-256 that names the files as they stand, in their order; costs no reading."""
+
+
+@runtime_checkable
+class _Composed(Protocol):
+    """Photographs that are those of other sets."""
+
+    def place_of(self, index: int) -> tuple[Photos, int]:
+        """Tell which set a photograph belongs to, and its index there."""
 
 
 class LoosePhotos:
@@ -233,7 +242,7 @@ class CachedPhotos:
 
 def name_of(photos: Photos, index: int) -> str:
     """Name one photograph of a set, by its file where that is known."""
-    if isinstance(photos, JoinedPhotos):
+    if isinstance(photos, _Composed):
         return name_of(*photos.place_of(index))
     if isinstance(photos, LoosePhotos):
         return photos.entries[index].name
@@ -242,13 +251,24 @@ def name_of(photos: Photos, index: int) -> str:
     return f"photo #{index}"
 
 
-def part_hashes(photos: Photos) -> tuple[str, ...]:
+def part_hashes(photos: Photos, *, packs_as_sets: bool = False) -> tuple[str, ...]:
     """Give the hashes of the parts of a set, in their order: that of its photographs' indices.
 
-    For photographs that are not packed the hash is over their contents as they are ordered.
+    For a pack the hash is over its photographs as they are ordered and how they were made, for
+    photographs that are not packed over their contents as they are ordered.
+
+    Parameters
+    ----------
+    photos
+        The set.
+    packs_as_sets
+        For a pack give the hash of its photographs whatever their order, as earlier versions did.
     """
     if isinstance(photos, JoinedPhotos):
-        return tuple(part for joined in photos.parts for part in part_hashes(joined))
+        parts = (part_hashes(part, packs_as_sets=packs_as_sets) for part in photos.parts)
+        return tuple(itertools.chain.from_iterable(parts))
+    if isinstance(photos, PackedPhotos) and not packs_as_sets:
+        return (photos.stamp,)
     named = photos.data_hash  # reads those that were not read yet
     if not isinstance(photos, LoosePhotos):
         return (named,)

@@ -195,6 +195,7 @@ class _Trainer:
             command,
             val_hash=None if self.val is None else self.val.data_hash,
             order=part_hashes(photos),
+            earlier_order=part_hashes(photos, packs_as_sets=True),
         )
         if settings.monitor == "val" and self.val is None:
             raise ValueError(
