@@ -132,8 +132,8 @@ def plot_priors(priors: Priors, path: str | os.PathLike[str]) -> None:
     mark.add_text("Software", _SOFTWARE)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
-        picture = Image.fromarray(np.ascontiguousarray(pixels[:, :, :3], dtype=np.uint8))
-        picture.save(temporary, "PNG", pnginfo=mark)
+        drawing = Image.fromarray(np.ascontiguousarray(pixels[:, :, :3], dtype=np.uint8))
+        drawing.save(temporary, "PNG", pnginfo=mark)
 
 
 def _is_ours(path: str | os.PathLike[str]) -> bool:
