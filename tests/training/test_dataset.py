@@ -19,6 +19,7 @@ from zcolor.training.dataset import (
     JoinedPhotos,
     LoosePhotos,
     PackedPhotos,
+    content_hashes,
     name_of,
     open_photos,
     part_hashes,
@@ -113,6 +114,9 @@ def test_lists_are_relative_to_themselves(tmp_path):
     text = f"# a comment\n../deep/2.png # why\n\n  ../deep/1.png\n{tmp_path / '3.png'}\n../deep\n"
     write(tmp_path / "lists" / "list.txt", text.encode())
     assert names(find_photos([tmp_path / "lists" / "list.txt"])) == ["2.png", "1.png", "3.png"]
+    # Editors of Windows begin a file with a mark.
+    write(tmp_path / "marked.txt", "3.png\ndeep/1.png\n".encode("utf-8-sig"))
+    assert names(find_photos([tmp_path / "marked.txt"])) == ["3.png", "1.png"]
     write(tmp_path / "list.txt", b"3.png\ngone.png\n")
     with pytest.raises(FileNotFoundError, match=r"gone\.png does not exist"):
         find_photos([tmp_path / "list.txt"])
@@ -331,14 +335,28 @@ def test_joined_photos_follow_each_other():
         JoinedPhotos([])
 
 
-@pytest.mark.parametrize("count", [1, 1023, 1024, 1025, 2048, 2500])
-def test_cached_photos_are_the_photos(count):
-    assert dataset._CHUNK_PHOTOS == 1024
+@pytest.mark.parametrize("count", [1, 2, 23, 24, 25, 48, 100])
+def test_cached_photos_are_the_photos(count, monkeypatch):
     photos = Numbered(count)
+    monkeypatch.setattr(dataset, "_CHUNK_BYTES", 5 * photos.read(0).size)
+    monkeypatch.setattr(dataset, "_IN_FLIGHT", 8)  # 24 at a time
     cached = CachedPhotos(photos, jobs=3, progress=False)
     assert (len(cached), cached.data_hash) == (count, "numbered")
     for i in range(count):
         np.testing.assert_array_equal(cached.read(i), photos.read(i))
+    assert len(cached._chunks) >= count / 5
+
+
+def test_more_than_half_of_the_memory_is_not_cached(monkeypatch):
+    assert dataset._cache_room() > 1 << 27
+    photos, read = Numbered(1000), []
+    size = photos.read(0).size
+    monkeypatch.setattr(dataset, "_cache_room", lambda: 10 * size)
+    reader = Numbered.read
+    monkeypatch.setattr(Numbered, "read", lambda s, i: read.append(i) or reader(s, i))
+    with pytest.raises(ValueError, match=r"first \d+ of 1000 photos take .*`zcolor pack`"):
+        CachedPhotos(photos, jobs=2, progress=False)
+    assert len(read) < 40  # soon, not when all are decoded
 
 
 def test_cached_photos_keep_no_more_than_the_pixels(packed):
@@ -409,6 +427,17 @@ def test_a_pack_made_anew_with_other_settings_or_order_is_another_one(tmp_path):
         assert hashes[0] == hashes[1]
         assert len(set(hashes)) == 3
     assert {part_hashes(p, packs_as_sets=True) for p in packs} == {(packs[0].data_hash,)}
+
+
+def test_a_photo_is_known_by_its_content_in_every_kind_of_set(packed, folder, tmp_path):
+    loose = LoosePhotos(find_photos([folder]))
+    every = content_hashes(loose)
+    assert len(every) == len(loose)
+    assert content_hashes(PackedPhotos(packed)) == every
+    val, train = (PackedPhotos(packed, split) for split in ("val", "train"))
+    assert content_hashes(val) & content_hashes(train) == set()
+    assert content_hashes(JoinedPhotos([val, train])) < every
+    assert content_hashes(Numbered(3)) == set()
 
 
 def test_photos_of_every_kind_are_named(packed, folder, tmp_path):

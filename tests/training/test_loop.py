@@ -446,6 +446,40 @@ def test_counts_of_other_photographs_are_not_used(photos, tmp_path):
     assert (tmp_path / "run" / "priors.h5").stat().st_mtime_ns == before
 
 
+def test_given_priors_are_kept_in_the_folder_and_the_run_goes_on_without_them(photos, tmp_path):
+    given, run_folder = tmp_path / "given.h5", tmp_path / "run"
+    build_priors([photos["val"]], given, progress=False)
+    short = dataclasses.replace(TINY, photos=16, epoch_photos=16, val_photos=1)
+    whole = run(photos, tmp_path / "whole", short, priors=given)
+    run(photos, run_folder, short, priors=given, minutes=0)
+    assert (run_folder / "priors.h5").read_bytes() == given.read_bytes()
+    given.unlink()
+    result = run(photos, run_folder, short, priors=given, resume=True)
+    assert read_checkpoint(result.best)[1]["sha256"] == read_checkpoint(whole.best)[1]["sha256"]
+    with pytest.raises(FileNotFoundError, match="no priors at"):
+        run(photos, tmp_path / "new", short, priors=given)
+
+
+def test_what_else_is_called_priors_is_not_replaced(photos, tmp_path):
+    build_priors([photos["val"]], tmp_path / "given.h5", progress=False)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "priors.h5").write_bytes(b"mine")
+    with pytest.raises(ValueError, match=r"run/priors\.h5"):
+        run(photos, tmp_path / "run", priors=tmp_path / "given.h5")
+    assert (tmp_path / "run" / "priors.h5").read_bytes() == b"mine"
+
+
+def test_photos_that_are_validated_and_trained_on_are_told(photos, tmp_path, caplog):
+    short = dataclasses.replace(TINY, photos=8, epoch_photos=8, val_photos=1)
+    run(photos, tmp_path / "apart", short, minutes=0)
+    assert "trained on too" not in caplog.text
+    both = tmp_path / "both"
+    shutil.copytree(photos["val"], both)
+    shutil.copy(photos["train"] / "03.png", both / "renamed.png")
+    train(short, [photos["train"]], tmp_path / "run", val=[both], progress=False, minutes=0)
+    assert "1 of 7 validation photos are trained on too" in caplog.text
+
+
 def test_resume_with_other_photos_is_refused(photos, tmp_path):
     run(photos, tmp_path / "run", minutes=0)
     with pytest.raises(ValueError, match="training photographs differ"):
@@ -516,11 +550,13 @@ def test_a_broken_validation_photo_is_left_out_and_named(photos, tmp_path, caplo
     assert "02.png" in caplog.text
 
 
-def test_the_log_of_a_family_that_does_not_classify_is_json(photos, tmp_path):
+def test_the_log_of_a_family_that_does_not_classify_is_json(photos, tmp_path, caplog):
     settings = dataclasses.replace(
         TINY, model="autoencoder", photos=80, crops=(32,), shares=(1,), width=0.1
     )
-    run(photos, tmp_path / "run", settings)
+    run(photos, tmp_path / "run", settings, priors=tmp_path / "none.h5")
+    ignored = "autoencoder: it does not classify colours, so that --width --priors changes nothing"
+    assert ignored in caplog.text
 
     def refuse(word):
         raise AssertionError(f"{word} is no JSON")

@@ -31,6 +31,8 @@ from zcolor.training.assemble import (
     make_network,
     open_val,
     priors_of,
+    warn_of_ignored,
+    warn_of_shared,
 )
 from zcolor.training.augment import Degradation
 from zcolor.training.dataset import CachedPhotos, open_photos, part_hashes
@@ -180,6 +182,8 @@ class _Trainer:
         progress: bool,
     ) -> None:
         find_family(settings.model).options_type.parse(settings.options)  # before anything is done
+        if crew.leads:
+            warn_of_ignored(settings, inputs.priors)
         self.settings, self.folder, self.crew = settings, folder, crew
         self.init, init_hash = _finished(inputs.init)
         self.teacher, teacher_hash = _finished(inputs.teacher)
@@ -197,6 +201,8 @@ class _Trainer:
             order=part_hashes(photos),
             earlier_order=part_hashes(photos, packs_as_sets=True),
         )
+        if self.val is not None and crew.leads:
+            warn_of_shared(photos, self.val)
         if settings.monitor == "val" and self.val is None:
             raise ValueError(
                 "there are no validation photos: give some with --val, pack with a val share, "

@@ -252,6 +252,11 @@ class PackedPhotos:
         return pixels.astype(np.uint8, copy=False)
 
     @property
+    def content_hashes(self) -> set[bytes]:
+        """The content hashes of the photographs' source files."""
+        return {row.tobytes() for row in self._hash}
+
+    @property
     def data_hash(self) -> str:
         """A SHA-256 over the content hashes of the photographs."""
         return combined_hash([row.tobytes() for row in self._hash])
