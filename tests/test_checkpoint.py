@@ -100,6 +100,21 @@ def test_tensors_that_share_memory_or_are_strided(tmp_path):
     assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
 
 
+def test_what_stands_alone_is_not_copied(tmp_path, monkeypatch):
+    """Writing takes no second copy of a network."""
+    written = {}
+    monkeypatch.setattr(
+        checkpoint,
+        "save",
+        lambda tensors, **_: written.update(tensors) or b"",
+    )
+    base = torch.arange(24.0).view(4, 6)
+    tensors = {"plain": torch.ones(5), "base": base, "rows": base[1:3], "turned": base.t()}
+    write_checkpoint(tmp_path / "x", tensors, {})
+    same = {n for n in tensors if written[n].data_ptr() == tensors[n].data_ptr()}
+    assert same == {"plain", "base"}
+
+
 def test_channels_last_parameters_of_a_network(tmp_path):
     net = torch.nn.Conv2d(3, 8, 3).to(memory_format=torch.channels_last)
     write_checkpoint(tmp_path / "x", dict(net.named_parameters()), {})

@@ -64,22 +64,34 @@ def write_checkpoint(
     ------
     TypeError
         If the header holds something JSON cannot.
+    OSError
+        If the file cannot be written.
     """
     path = Path(path)
-    # Copies, since safetensors refuses tensors that share memory.
-    contiguous = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in tensors.items()
-    }
+    contiguous = _apart(tensors)
     full = {
         **header,
         "format_version": FORMAT_VERSION,
         "sha256": tensors_sha256(contiguous),
     }
+    # Not save_file: its own temporary file would be left by a kill, and has other permissions.
     data = save(contiguous, metadata={_KEY: json.dumps(full)})
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
         temporary.write_bytes(data)
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Bring tensors to the CPU, contiguous; copies only of those that are not, or share memory."""
+    apart: dict[str, Tensor] = {}
+    seen = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        memory = plain.untyped_storage().data_ptr()
+        # safetensors refuses tensors that share memory.
+        apart[name] = plain.clone() if memory in seen else plain
+        seen.add(memory)
+    return apart
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:

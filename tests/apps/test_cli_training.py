@@ -166,6 +166,44 @@ def test_priors_are_counted_written_drawn_and_told(photos, tmp_path, monkeypatch
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(
+    ("plot", "code", "message"),
+    [
+        ("photos/3.png", 2, "photos/3.png exists and is no plot of priors.*name another file"),
+        ("notes.doc", 2, r"must end in \.png, got notes\.doc"),
+        ("p.h5", 2, r"must end in \.png"),
+        ("folder.png", 1, "folder.png is a folder"),
+        ("photos/3.png/p.png", 1, "photos/3.png is no folder"),
+    ],
+)
+def test_a_plot_takes_the_place_of_nothing_else(
+    photos, tmp_path, monkeypatch, capsys, plot, code, message
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(priors, "count_colors", None)  # refused before hours of counting
+    Path("notes.doc").write_text("mine")
+    Path("folder.png").mkdir()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert_refused(capsys, code, message, "priors", photos, "--out", "p.h5", "--plot", plot)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_plot_is_not_the_file_of_the_priors(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    call = ["priors", photos, "--out", "p.png", "--plot", tmp_path / "p.png"]
+    assert_refused(capsys, 2, "is to hold the priors; name another file for the plot", *call)
+    assert not Path("p.png").exists()
+
+
+def test_an_earlier_plot_is_replaced(photos, tmp_path):
+    plot, drawn = tmp_path / "new" / "p.png", []
+    for bins in (12, 14):
+        call = ["priors", photos, "--out", tmp_path / "p.h5", "--plot", plot, "--bins", bins]
+        assert run(*call) == 0
+        drawn.append(plot.read_bytes())
+    assert drawn[0] != drawn[1]
+
+
 def test_priors_of_a_pack_are_those_of_its_split(photos, tmp_path):
     pack_file, out = tmp_path / "data.h5", tmp_path / "p.h5"
     assert run("pack", photos, "--out", pack_file, "--fractions", 0.5, 0.5, 0) == 0

@@ -8,6 +8,8 @@ from zcolor.atomic import InUseError, locked
 from zcolor.checkpoint import read_checkpoint
 from zcolor.training.loop import train
 from zcolor.training.pack import pack_photos
+from zcolor.training.pretrain import pretrain
+from zcolor.training.pretrain_settings import PretrainSettings
 from zcolor.training.settings import TrainSettings
 
 AT_IT = "another process is at it; wait until it ends, or name another"
@@ -21,6 +23,16 @@ def test_a_second_pack_into_a_file_is_refused(tmp_path):
         assert not list(tmp_path.glob("d.h5.part"))
     assert pack_photos([photos], tmp_path / "d.h5", progress=False).kept == 3
     assert not (tmp_path / "d.h5.lock").exists()
+
+
+def test_a_second_pretraining_into_a_file_is_refused(tmp_path):
+    photos = runs.make_photos(tmp_path / "photos", 3, 60)
+    out = tmp_path / "new" / "x.safetensors"
+    out.parent.mkdir()
+    with locked(out.with_name("x.safetensors.lock"), "x"):
+        with pytest.raises(InUseError, match=f"x.safetensors: {AT_IT}"):
+            pretrain(PretrainSettings(device="cpu"), [photos], out, progress=False)
+        assert [path.name for path in out.parent.iterdir()] == ["x.safetensors.lock"]
 
 
 def test_a_second_training_into_a_folder_is_refused(tmp_path):

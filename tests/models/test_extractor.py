@@ -1,6 +1,7 @@
 """The extractor: what it sees, that it never learns, and where its weights may come from."""
 
 import copy
+import functools
 import sys
 
 import numpy as np
@@ -264,6 +265,26 @@ def test_pickle_that_would_run_code(tmp_path, capsys):
         with pytest.raises(ValueError, match="can be read safely"):
             call(path)
     assert capsys.readouterr().out == ""
+
+
+def test_pickle_that_would_run_code_with_an_earlier_timm(tmp_path, capsys, monkeypatch):
+    """Its readers unpickled everything unless told not to."""
+    path = tmp_path / "harmful.pth"
+    torch.save({"fc.bias": torch.zeros(CLASSES), "x": Harmful()}, path)
+    trusting = functools.partial(timm.models._helpers.load_state_dict, weights_only=False)
+    for module in (timm.models, timm.models._helpers, timm.models._builder):
+        monkeypatch.setattr(module, "load_state_dict", trusting)
+    for call in (make().load, lambda path: ExtractorKind.of(NAME, path)):
+        with pytest.raises(ValueError, match="can be read safely"):
+            call(path)
+    assert capsys.readouterr().out == ""
+
+
+def test_empty_file(tmp_path, hub):
+    save_file({}, tmp_path / "empty.safetensors")
+    with pytest.raises(ValueError, match=r"empty\.safetensors holds no weights.*it is empty"):
+        make().load(tmp_path / "empty.safetensors")
+    assert hub == []
 
 
 @pytest.mark.parametrize("name", ["junk.pth", "junk.safetensors"])

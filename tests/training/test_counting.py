@@ -212,8 +212,8 @@ def test_broken_photos_are_left_out_and_listed(caplog):
         counted = count_colors(photos, PriorSettings(), progress=False)
     assert counted.n_photos == 2
     assert [index for index, _ in counted.broken] == [1, 3]
-    assert "left out photo 1: OSError: bad disk" in caplog.text
-    assert "left out photo 3: ValueError: a photo of 3 x 3" in caplog.text
+    assert "left out photo #1: OSError: bad disk" in caplog.text
+    assert "left out photo #3: ValueError: a photo of 3 x 3" in caplog.text
     assert "2 of 4 photos were left out" in caplog.text
 
 

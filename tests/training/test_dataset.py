@@ -3,6 +3,7 @@ import io
 import os
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,10 +19,13 @@ from zcolor.training.dataset import (
     JoinedPhotos,
     LoosePhotos,
     PackedPhotos,
+    content_hashes,
     name_of,
     open_photos,
+    part_hashes,
     read_named,
 )
+from zcolor.training.labelled import LabelledPhotos
 from zcolor.training.pack import pack_photos
 from zcolor.training.settings import PackSettings
 from zcolor.training.sources import (
@@ -110,6 +114,9 @@ def test_lists_are_relative_to_themselves(tmp_path):
     text = f"# a comment\n../deep/2.png # why\n\n  ../deep/1.png\n{tmp_path / '3.png'}\n../deep\n"
     write(tmp_path / "lists" / "list.txt", text.encode())
     assert names(find_photos([tmp_path / "lists" / "list.txt"])) == ["2.png", "1.png", "3.png"]
+    # Editors of Windows begin a file with a mark.
+    write(tmp_path / "marked.txt", "3.png\ndeep/1.png\n".encode("utf-8-sig"))
+    assert names(find_photos([tmp_path / "marked.txt"])) == ["3.png", "1.png"]
     write(tmp_path / "list.txt", b"3.png\ngone.png\n")
     with pytest.raises(FileNotFoundError, match=r"gone\.png does not exist"):
         find_photos([tmp_path / "list.txt"])
@@ -328,14 +335,28 @@ def test_joined_photos_follow_each_other():
         JoinedPhotos([])
 
 
-@pytest.mark.parametrize("count", [1, 1023, 1024, 1025, 2048, 2500])
-def test_cached_photos_are_the_photos(count):
-    assert dataset._CHUNK_PHOTOS == 1024
+@pytest.mark.parametrize("count", [1, 2, 23, 24, 25, 48, 100])
+def test_cached_photos_are_the_photos(count, monkeypatch):
     photos = Numbered(count)
+    monkeypatch.setattr(dataset, "_CHUNK_BYTES", 5 * photos.read(0).size)
+    monkeypatch.setattr(dataset, "_IN_FLIGHT", 8)  # 24 at a time
     cached = CachedPhotos(photos, jobs=3, progress=False)
     assert (len(cached), cached.data_hash) == (count, "numbered")
     for i in range(count):
         np.testing.assert_array_equal(cached.read(i), photos.read(i))
+    assert len(cached._chunks) >= count / 5
+
+
+def test_more_than_half_of_the_memory_is_not_cached(monkeypatch):
+    assert dataset._cache_room() > 1 << 27
+    photos, read = Numbered(1000), []
+    size = photos.read(0).size
+    monkeypatch.setattr(dataset, "_cache_room", lambda: 10 * size)
+    reader = Numbered.read
+    monkeypatch.setattr(Numbered, "read", lambda s, i: read.append(i) or reader(s, i))
+    with pytest.raises(ValueError, match=r"first \d+ of 1000 photos take .*`zcolor pack`"):
+        CachedPhotos(photos, jobs=2, progress=False)
+    assert len(read) < 40  # soon, not when all are decoded
 
 
 def test_cached_photos_keep_no_more_than_the_pixels(packed):
@@ -385,6 +406,48 @@ def test_the_hash_needs_no_second_reading_and_does_not_change(tmp_path, monkeypa
     )
     assert photos.data_hash == expected
     assert reads == [str(tmp_path / "1.png")]
+
+
+def test_a_pack_made_anew_with_other_settings_or_order_is_another_one(tmp_path):
+    for seed in range(3):
+        write(tmp_path / f"{seed}.png", encoded(colorful(seed, 120, 160)))
+    files, everything = sorted(tmp_path.glob("*.png")), PackSettings(fractions=(1, 0, 0))
+    made = (
+        (files, everything),
+        (files, replace(everything, jobs=1)),  # how it is carried out changes nothing
+        (files[::-1], everything),
+        (files, replace(everything, short_side=32)),
+    )
+    packs = []
+    for number, (sources, settings) in enumerate(made):
+        pack_photos(sources, tmp_path / f"{number}.h5", settings, progress=False)
+        packs.append(PackedPhotos(tmp_path / f"{number}.h5", "train"))
+    assert len({pack.data_hash for pack in packs}) == 1
+    for hashes in ([pack.stamp for pack in packs], [part_hashes(pack)[0] for pack in packs]):
+        assert hashes[0] == hashes[1]
+        assert len(set(hashes)) == 3
+    assert {part_hashes(p, packs_as_sets=True) for p in packs} == {(packs[0].data_hash,)}
+
+
+def test_a_photo_is_known_by_its_content_in_every_kind_of_set(packed, folder, tmp_path):
+    loose = LoosePhotos(find_photos([folder]))
+    every = content_hashes(loose)
+    assert len(every) == len(loose)
+    assert content_hashes(PackedPhotos(packed)) == every
+    val, train = (PackedPhotos(packed, split) for split in ("val", "train"))
+    assert content_hashes(val) & content_hashes(train) == set()
+    assert content_hashes(JoinedPhotos([val, train])) < every
+    assert content_hashes(Numbered(3)) == set()
+
+
+def test_photos_of_every_kind_are_named(packed, folder, tmp_path):
+    loose = LoosePhotos(find_photos([folder]))
+    names = [entry.name for entry in loose.entries]
+    assert name_of(JoinedPhotos([loose, loose]), len(loose) + 2) == names[2]
+    chosen = LabelledPhotos(loose, np.array([3, 1]), np.array([0, 1]))
+    assert name_of(chosen, 1) == names[1]
+    assert name_of(PackedPhotos(packed), 5) == PackedPhotos(packed).names[5]
+    assert name_of(Numbered(3), 2) == "photo #2"
 
 
 def test_a_photo_that_cannot_be_read_has_no_part_in_the_hash(tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from timm.layers import BatchNormAct2d
 from torch import nn
 
 from zcolor.training.distributed import synced_norms
@@ -23,7 +24,7 @@ def test_a_network_stays_what_it_computes(kind):
     if kind == "plain":
         norm = nn.BatchNorm2d(4)
     else:
-        norm = pytest.importorskip("timm.layers").BatchNormAct2d(4)
+        norm = BatchNormAct2d(4)
     net = net_of(norm)
     seen = torch.randn(2, 1, 9, 9)
     before, names = net(seen), set(net.state_dict())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from zcolor.checkpoint import read_header
+from zcolor.checkpoint import read_checkpoint, read_header, write_checkpoint
 from zcolor.registry import load_model
 from zcolor.settings import DecodeSettings
 from zcolor.training import learner, loop
@@ -353,6 +354,18 @@ def test_a_folder_with_a_run_is_not_overwritten(photos, tmp_path):
         run(photos, tmp_path / "run")
 
 
+def test_a_new_run_replaces_no_finished_weights(photos, tmp_path):
+    short = dataclasses.replace(TINY, photos=8, epoch_photos=8, val_photos=1)
+    best = run(photos, tmp_path / "run", short).best.read_bytes()
+    log = (tmp_path / "run" / "log.jsonl").read_bytes()
+    for state in (tmp_path / "run").glob("last.safetensors*"):  # to save room
+        state.unlink()
+    again = run(photos, tmp_path / "run", dataclasses.replace(short, seed=5))
+    assert again.best.read_bytes() != best
+    assert (tmp_path / "run" / "best.1.safetensors").read_bytes() == best
+    assert (tmp_path / "run" / "log.1.jsonl").read_bytes() == log
+
+
 def test_resume_without_a_run_is_refused(photos, tmp_path):
     with pytest.raises(FileNotFoundError, match="resume from"):
         run(photos, tmp_path / "nothing", resume=True)
@@ -388,6 +401,25 @@ def test_resume_with_other_validation_photos_or_order_is_refused(photos, tmp_pat
     assert train(TINY, packs, tmp_path / "two", resume=True, **options).seen == TINY.photos
 
 
+def test_resume_with_a_pack_made_anew_is_refused_and_earlier_states_go_on(photos, tmp_path):
+    """Under the same name, of the same photographs, of another size."""
+    pack, settings = tmp_path / "a.h5", PackSettings(fractions=(1, 0, 0), min_chroma=0, min_side=16)
+    short = dataclasses.replace(TINY, photos=24, epoch_photos=24, val_photos=1)
+    options = {"val": [photos["val"]], "progress": False}
+    pack_photos([photos["train"]], pack, settings, progress=False)
+    train(short, [pack], tmp_path / "run", minutes=0, **options)
+    shutil.copytree(tmp_path / "run", tmp_path / "earlier")
+    smaller = dataclasses.replace(settings, short_side=24)
+    pack_photos([photos["train"]], pack, smaller, overwrite=True, progress=False)
+    with pytest.raises(ValueError, match="the order of the training photographs differ"):
+        train(short, [pack], tmp_path / "run", resume=True, **options)
+    # What states had before: the set alone.
+    state = tmp_path / "earlier" / "last.safetensors"
+    tensors, header = read_checkpoint(state)
+    write_checkpoint(state, tensors, {**header, "order": [header["data_hash"]]})
+    assert train(short, [pack], tmp_path / "earlier", resume=True, **options).reason == "done"
+
+
 def test_what_a_run_began_with_is_remembered(photos, tmp_path):
     short = dataclasses.replace(TINY, photos=32, epoch_photos=16, val_photos=2)
     first = run(photos, tmp_path / "first", short).best
@@ -412,6 +444,40 @@ def test_counts_of_other_photographs_are_not_used(photos, tmp_path):
         state.unlink()
     run(photos, tmp_path / "run", minutes=0)
     assert (tmp_path / "run" / "priors.h5").stat().st_mtime_ns == before
+
+
+def test_given_priors_are_kept_in_the_folder_and_the_run_goes_on_without_them(photos, tmp_path):
+    given, run_folder = tmp_path / "given.h5", tmp_path / "run"
+    build_priors([photos["val"]], given, progress=False)
+    short = dataclasses.replace(TINY, photos=16, epoch_photos=16, val_photos=1)
+    whole = run(photos, tmp_path / "whole", short, priors=given)
+    run(photos, run_folder, short, priors=given, minutes=0)
+    assert (run_folder / "priors.h5").read_bytes() == given.read_bytes()
+    given.unlink()
+    result = run(photos, run_folder, short, priors=given, resume=True)
+    assert read_checkpoint(result.best)[1]["sha256"] == read_checkpoint(whole.best)[1]["sha256"]
+    with pytest.raises(FileNotFoundError, match="no priors at"):
+        run(photos, tmp_path / "new", short, priors=given)
+
+
+def test_what_else_is_called_priors_is_not_replaced(photos, tmp_path):
+    build_priors([photos["val"]], tmp_path / "given.h5", progress=False)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "priors.h5").write_bytes(b"mine")
+    with pytest.raises(ValueError, match=r"run/priors\.h5"):
+        run(photos, tmp_path / "run", priors=tmp_path / "given.h5")
+    assert (tmp_path / "run" / "priors.h5").read_bytes() == b"mine"
+
+
+def test_photos_that_are_validated_and_trained_on_are_told(photos, tmp_path, caplog):
+    short = dataclasses.replace(TINY, photos=8, epoch_photos=8, val_photos=1)
+    run(photos, tmp_path / "apart", short, minutes=0)
+    assert "trained on too" not in caplog.text
+    both = tmp_path / "both"
+    shutil.copytree(photos["val"], both)
+    shutil.copy(photos["train"] / "03.png", both / "renamed.png")
+    train(short, [photos["train"]], tmp_path / "run", val=[both], progress=False, minutes=0)
+    assert "1 of 7 validation photos are trained on too" in caplog.text
 
 
 def test_resume_with_other_photos_is_refused(photos, tmp_path):
@@ -484,11 +550,13 @@ def test_a_broken_validation_photo_is_left_out_and_named(photos, tmp_path, caplo
     assert "02.png" in caplog.text
 
 
-def test_the_log_of_a_family_that_does_not_classify_is_json(photos, tmp_path):
+def test_the_log_of_a_family_that_does_not_classify_is_json(photos, tmp_path, caplog):
     settings = dataclasses.replace(
         TINY, model="autoencoder", photos=80, crops=(32,), shares=(1,), width=0.1
     )
-    run(photos, tmp_path / "run", settings)
+    run(photos, tmp_path / "run", settings, priors=tmp_path / "none.h5")
+    ignored = "autoencoder: it does not classify colours, so that --width --priors changes nothing"
+    assert ignored in caplog.text
 
     def refuse(word):
         raise AssertionError(f"{word} is no JSON")

@@ -84,6 +84,13 @@ def test_muon_leaves_the_classifier_to_adamw():
     assert id(net.classifier.weight) in ids
 
 
+def test_a_network_without_kernels_is_left_to_adamw():
+    net = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
+    (only,) = make_optimizers(net, TrainSettings(optimizer="muon"))
+    assert isinstance(only, torch.optim.AdamW)
+    assert {id(p) for g in only.param_groups for p in g["params"]} == set(map(id, net.parameters()))
+
+
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_a_state_of_muon_goes_on_where_memory_is_laid_out_otherwise(memory_format):
     """As from a CPU without bfloat16 to a GPU with it: momentum belongs to the same weights."""

@@ -8,6 +8,7 @@ import sys
 import threading
 import tracemalloc
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -246,6 +247,36 @@ def test_an_existing_pack_is_replaced_only_on_demand(tmp_path):
     assert run(tmp_path / "photos", out, overwrite=True).kept == 4
     assert len(PackedPhotos(out)) == 4
     assert sorted(p.name for p in out.parent.iterdir()) == ["data.h5", "data.report.txt"]
+
+
+def test_notes_of_the_user_are_not_taken_for_a_report(tmp_path):
+    make_folder(tmp_path / "photos", 2)
+    notes = tmp_path / "data.report.txt"
+    notes.write_text("my own notes: 2 photos\n")
+    with pytest.raises(
+        FileExistsError, match=r"data\.report\.txt exists and is no report of a pack"
+    ):
+        run(tmp_path / "photos", tmp_path / "data.h5")
+    assert notes.read_text() == "my own notes: 2 photos\n"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data.report.txt", "photos"]
+    assert run(tmp_path / "photos", tmp_path / "data.h5", overwrite=True).kept == 2
+    # The pack was deleted, its report was not.
+    (tmp_path / "data.h5").unlink()
+    assert run(tmp_path / "photos", tmp_path / "data.h5").kept == 2
+
+
+def test_a_pack_that_another_process_has_just_made_is_not_replaced(tmp_path, monkeypatch):
+    make_folder(tmp_path / "photos", 2)
+
+    @contextmanager
+    def late(*_):
+        (tmp_path / "data.h5").write_bytes(b"theirs")
+        yield
+
+    monkeypatch.setattr(pack, "locked", late)
+    with pytest.raises(FileExistsError, match=r"data\.h5 exists"):
+        run(tmp_path / "photos", tmp_path / "data.h5")
+    assert (tmp_path / "data.h5").read_bytes() == b"theirs"
 
 
 # ---- the pixels ----------------------------------------------------------------------------

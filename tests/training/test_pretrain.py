@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import zipfile
 
@@ -14,6 +15,7 @@ import torch
 from zcolor.checkpoint import read_header
 from zcolor.models.extractor import Extractor, ExtractorKind
 from zcolor.training import pretrain as module
+from zcolor.training import state
 from zcolor.training.dataset import CachedPhotos, JoinedPhotos, open_photos
 from zcolor.training.labelled import labels_of, part_by_label
 from zcolor.training.pack import pack_photos
@@ -216,6 +218,34 @@ def test_other_settings_do_not_go_on(photos, tmp_path):
     assert run(photos, out, leg=0.0, jobs=1).seen == 16  # how it is carried out may differ
 
 
+def test_the_order_and_the_label_of_each_photo_must_be_the_same(photos, tmp_path):
+    """Others are held out otherwise: it would be measured on what it has learnt."""
+    folder = tmp_path / "photos"
+    shutil.copytree(photos, folder)
+    sources, out = [folder / "lying", folder / "standing"], tmp_path / "x.safetensors"
+    pretrain(QUICK, sources, out, minutes=0.0, progress=False)
+    with pytest.raises(ValueError, match=r"begun with other order and label_of_each; give"):
+        pretrain(QUICK, sources[::-1], out, progress=False)
+    # The same photos in the same order, each under the other label.
+    (folder / "lying").rename(folder / "other")
+    (folder / "standing").rename(folder / "lying")
+    (folder / "other").rename(folder / "standing")
+    with pytest.raises(ValueError, match="begun with other label_of_each; give"):
+        pretrain(QUICK, sources[::-1], out, progress=False)
+
+
+def test_a_state_of_an_earlier_version_goes_on(photos, tmp_path, monkeypatch):
+    def write_state(*args):
+        *others, header = args
+        del header["order"], header["label_of_each"]
+        return state.write_state(*others, header)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_state", write_state)
+        run(photos, tmp_path / "x.safetensors", leg=0.0)
+    assert run(photos, tmp_path / "x.safetensors", leg=0.0).seen == 16
+
+
 # ---- what is refused -------------------------------------------------------------------------
 
 
@@ -230,6 +260,27 @@ def test_nothing_is_replaced_unasked(photos, tmp_path):
     settings = dataclasses.replace(QUICK, photos=8)
     assert pretrain(settings, [photos], out, overwrite=True, progress=False).reason == "done"
     assert read_header(out)["classes"] == 2
+
+
+def test_what_came_meanwhile_is_not_replaced(photos, tmp_path, monkeypatch):
+    out = tmp_path / "x.safetensors"
+    measure = module._Pretraining._measure
+    monkeypatch.setattr(
+        module._Pretraining, "_measure", lambda work: out.write_bytes(b"mine") and measure(work)
+    )
+    with pytest.raises(FileExistsError, match="exists; choose another name"):
+        run(photos, out, photos=8)
+    assert out.read_bytes() == b"mine"
+    assert (tmp_path / "x.safetensors.part").exists()  # what was learnt is not lost
+    assert not (tmp_path / "x.safetensors.lock").exists()
+
+
+def test_a_broken_photo_is_named(photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "photos")
+    for path in (tmp_path / "photos" / "standing").iterdir():
+        path.write_bytes(b"torn")
+    with pytest.raises(ValueError, match=r"photos/standing/\d\.png cannot be read"):
+        run(tmp_path / "photos", tmp_path / "x.safetensors")
 
 
 def test_nan_is_not_saved(photos, tmp_path, monkeypatch):

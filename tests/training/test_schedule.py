@@ -6,8 +6,9 @@ import math
 
 import pytest
 
+from zcolor.training.pretrain_settings import PretrainSettings
 from zcolor.training.schedule import Schedule
-from zcolor.training.settings import TrainSettings
+from zcolor.training.settings import AugmentSettings, PackSettings, PriorSettings, TrainSettings
 
 
 def test_cosine_rises_then_falls_to_the_floor():
@@ -83,8 +84,52 @@ def test_state_of_a_run_that_was_never_validated_is_json():
         {"batch": 10, "accumulate": 3},
         {"ema": 1.0},
         {"lr": 0.0},
+        {"lr": math.nan},
+        {"lr": math.inf},
+        {"lr": 1e-6, "lr_floor": 1e-5},
+        {"lr_floor": math.nan},
+        {"width": math.nan},
+        {"weight_decay": -0.1},
+        {"weight_decay": math.nan},
+        {"clip": -1.0},
+        {"clip": math.nan},
+        {"patience": -1},
+        {"epoch_photos": -1},
+        {"val_photos": -1},
+        {"jobs": -1},
+        {"threads": -1},
+        {"seed": -1},
+        {"checkpoint_minutes": -1.0},
+        {"checkpoint_minutes": math.nan},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(bad):
-    with pytest.raises(ValueError, match=r"must|got"):
+    with pytest.raises(ValueError, match=rf"{next(iter(bad))}.* must.*"):
         TrainSettings(**bad)
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad"),
+    [
+        (PackSettings, {"jobs": -1}),
+        (PackSettings, {"max_pixels": 0}),
+        (PackSettings, {"min_chroma": math.nan}),
+        (PriorSettings, {"jobs": -1}),
+        (PriorSettings, {"smoothing": math.nan}),
+        (PriorSettings, {"floor": math.inf}),
+        (AugmentSettings, {"rotation": math.nan}),
+        (AugmentSettings, {"scale": (1.0, math.inf)}),
+        (PretrainSettings, {"jobs": -1}),
+        (PretrainSettings, {"seed": -1}),
+        (PretrainSettings, {"lr": math.nan}),
+        (PretrainSettings, {"weight_decay": math.inf}),
+    ],
+)
+def test_so_are_those_of_the_other_commands(kind, bad):
+    with pytest.raises(ValueError, match=rf"{next(iter(bad))}.* must.*"):
+        kind(**bad)
+
+
+def test_zero_turns_off_what_it_did():
+    s = TrainSettings(clip=0.0, val_photos=0, epoch_photos=0, patience=0, lr=1e-5, lr_floor=1e-5)
+    assert (s.clip, s.val_photos) == (0.0, 0)

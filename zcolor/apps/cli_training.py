@@ -92,9 +92,12 @@ def run_pack(command: Pack, argv: Sequence[str]) -> int:
 
 def run_priors(command: Priors, argv: Sequence[str]) -> int:
     """Run `zcolor priors`; the exit code."""
+    from zcolor.training.prior_plot import check_plot, plot_priors
     from zcolor.training.priors import build_priors, summary
 
     check_named(command.data)
+    if command.plot is not None:
+        check_plot(command.plot, command.out)
     typed = shlex.join(argv)
     if command.engine == "ray":
         from zcolor.apps.cluster_training import build_priors_on_ray
@@ -114,8 +117,6 @@ def run_priors(command: Priors, argv: Sequence[str]) -> int:
     print(summary(priors))
     print(f"written: {command.out}")
     if command.plot is not None:
-        from zcolor.training.prior_plot import plot_priors
-
         plot_priors(priors, command.plot)
         print(f"drawn: {command.plot}")
     return OK

@@ -143,8 +143,9 @@ def file_state(name: str, path: str | os.PathLike[str], *, classes: int) -> Mapp
         If the file cannot be read safely, or does not fit the network.
     """
     timm_config(name)
-    overlay = {"file": str(path), "num_classes": classes}
     try:
+        tensors = _read_state(path)
+        overlay = {"state_dict": tensors, "num_classes": classes}
         net = import_timm().create_model(
             name, pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay
         )
@@ -174,7 +175,7 @@ def file_classes(name: str, path: str | os.PathLike[str]) -> int:
     """
     classifier = f"{timm_config(name)['classifier']}.bias"
     try:
-        tensors = import_timm().models.load_state_dict(str(path), weights_only=True)
+        tensors = _read_state(path)
     except _UNUSABLE as error:
         raise ValueError(
             f"{path} is no file of weights that can be read safely ({_reason(error)}); give a "
@@ -186,6 +187,14 @@ def file_classes(name: str, path: str | os.PathLike[str]) -> int:
             f"that it holds weights of {name}, or say how many there are"
         )
     return len(tensors[classifier])
+
+
+def _read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Read a state dict without running anything: timm's default was to unpickle everything."""
+    tensors: dict[str, Tensor] = import_timm().models.load_state_dict(str(path), weights_only=True)
+    if not tensors:  # timm would go on to its hub
+        raise ValueError("it is empty")
+    return tensors
 
 
 def _reason(error: BaseException) -> str:

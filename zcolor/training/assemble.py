@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,15 +16,23 @@ from zcolor.models.classifier import Classifier
 from zcolor.precision import computes_in_bfloat16
 from zcolor.registry import find_family, load_model
 from zcolor.training.augment import Augmenter, Degradation
-from zcolor.training.dataset import Photos, open_photos
+from zcolor.training.dataset import Photos, content_hashes, open_photos
 from zcolor.training.distributed import Crew
 from zcolor.training.film import Film
 from zcolor.training.loader import BatchLoader
 from zcolor.training.packfile import PACK_SUFFIXES, PackedPhotos
-from zcolor.training.priors import Priors, build_priors, read_priors, rebalancing_weights
+from zcolor.training.priors import (
+    Priors,
+    build_priors,
+    read_priors,
+    rebalancing_weights,
+    write_priors,
+)
 from zcolor.training.run_folder import RunFolder
 from zcolor.training.settings import PriorSettings, TrainSettings
 from zcolor.training.state import has_state
+
+logger = logging.getLogger(__name__)
 
 Sources = Sequence[str | os.PathLike[str]]
 
@@ -40,20 +49,52 @@ def priors_of(
 ) -> Priors | None:
     """Read the priors of the training photographs, or count them into the run's folder first.
 
-    Counts that a run which never began left there are used if they are of these photographs
-    (`data_hash`). None for a family that does not classify.
+    Priors that are given are copied there, so that a run goes on when they are gone. Counts that a
+    run which never began left there are used if they are of these photographs (`data_hash`). None
+    for a family that does not classify.
     """
     if not issubclass(find_family(model), Classifier):
         return None
-    if path is not None:
-        return read_priors(path)
     counted = folder.path / "priors.h5"
-    if crew.leads:
-        begun = has_state(folder.state)
-        if not counted.exists() or not (begun or read_priors(counted).data_hash == data_hash):
-            build_priors(data, counted, PriorSettings(), progress=progress)
+    begun = has_state(folder.state)
+    if path is not None and begun and counted.exists() and not os.path.exists(path):
+        return read_priors(counted)
+    if path is not None:
+        given = read_priors(path)
+        if crew.leads and not begun and not _same_file(path, counted):
+            if counted.exists():
+                read_priors(counted)  # refuses to replace anything else
+            write_priors(counted, given)
+        return given
+    if crew.leads and not (
+        counted.exists() and (begun or read_priors(counted).data_hash == data_hash)
+    ):
+        build_priors(data, counted, PriorSettings(), progress=progress)
     crew.share(0.0)  # the other processes wait here for the file
     return read_priors(counted)
+
+
+def _same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def warn_of_ignored(s: TrainSettings, priors: str | os.PathLike[str] | None) -> None:
+    """Warn of what was asked for and does nothing for the family."""
+    if issubclass(find_family(s.model), Classifier):
+        return
+    usual = TrainSettings()
+    ignored = [
+        f"--{name}"
+        for name in ("width", "targets", "rebalancing")
+        if getattr(s, name) != getattr(usual, name)
+    ]
+    ignored += ["--priors"] if priors is not None else []
+    if ignored:
+        logger.warning(
+            "%s: it does not classify colours, so that %s changes nothing",
+            s.model,
+            " ".join(ignored),
+        )
 
 
 def open_val(data: Sources, val: Sources) -> Photos | None:
@@ -81,6 +122,18 @@ def open_val(data: Sources, val: Sources) -> Photos | None:
                 "--monitor train"
             )
     return open_photos(named, "val or all")
+
+
+def warn_of_shared(photos: Photos, val: Photos) -> None:
+    """Warn of photographs that are both trained and validated on."""
+    n_shared = len(content_hashes(photos) & content_hashes(val))
+    if n_shared:
+        logger.warning(
+            "%d of %d validation photos are trained on too, so that val_loss says little of "
+            "others; name others with --val, or pack with a val share",
+            n_shared,
+            len(val),
+        )
 
 
 def make_network(

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from zcolor.lab8 import rgb8_to_lab
 from zcolor.quantizer import AbGrid
-from zcolor.training.dataset import LoosePhotos, Photos, Rgb8
+from zcolor.training.dataset import Photos, Rgb8, name_of
 from zcolor.training.settings import PriorSettings
 from zcolor.training.sources import UNREADABLE
 
@@ -290,8 +290,7 @@ def count_some(
 
 def _report_broken(photos: Photos, total: ColorCounts) -> None:
     for index, reason in total.broken:
-        named = photos.entries[index].name if isinstance(photos, LoosePhotos) else f"photo {index}"
-        logger.warning("left out %s: %s", named, reason)
+        logger.warning("left out %s: %s", name_of(photos, index), reason)
     if total.broken:
         logger.warning("%d of %d photos were left out", len(total.broken), total.n_done)
     if total.n_photos == 0:

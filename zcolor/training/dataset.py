@@ -9,11 +9,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import itertools
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -45,8 +48,10 @@ __all__ = [
     "open_photos",
 ]
 
-# Photographs in one array of the cache.
-_CHUNK_PHOTOS = 1024
+# Bytes from which on an array of the cache is full, and photographs that are decoded at a time
+# for each thread.
+_CHUNK_BYTES = 1 << 26
+_IN_FLIGHT = 4
 
 
 class Photos(Protocol):
@@ -65,6 +70,14 @@ class Photos(Protocol):
     @property
     def stamp(self) -> str:
         """A SHA-256 that names the files as they stand, in their order; costs no reading."""
+
+
+@runtime_checkable
+class _Composed(Protocol):
+    """Photographs that are those of other sets."""
+
+    def place_of(self, index: int) -> tuple[Photos, int]:
+        """Tell which set a photograph belongs to, and its index there."""
 
 
 class LoosePhotos:
@@ -195,29 +208,45 @@ class CachedPhotos:
         Threads that decode.
     progress
         Show a progress bar.
+
+    Raises
+    ------
+    ValueError
+        If they take more than half of the machine's memory, or one cannot be read.
     """
 
     def __init__(self, photos: Photos, *, jobs: int = 2, progress: bool = True) -> None:
         self.data_hash, self.stamp = photos.data_hash, photos.stamp
-        shapes: list[tuple[int, int]] = []
+        self._shapes: list[tuple[int, int]] = []
         # A few large arrays, not one for each photo, and none that has to grow.
-        chunks: list[npt.NDArray[np.uint8]] = []
-        with ThreadPoolExecutor(max(1, jobs)) as pool:
-            bar = tqdm(total=len(photos), desc="decode", unit="photo", disable=not progress)
-            for start in range(0, len(photos), _CHUNK_PHOTOS):
-                stop = min(start + _CHUNK_PHOTOS, len(photos))
-                read = functools.partial(read_named, photos)
-                decoded = list(pool.map(read, range(start, stop)))
-                shapes += [(rgb.shape[0], rgb.shape[1]) for rgb in decoded]
-                chunks.append(np.concatenate([rgb.reshape(-1) for rgb in decoded]))
-                bar.update(stop - start)
-            bar.close()
-        self._shapes = shapes
-        self._chunks = chunks
-        sizes = np.array([h * w * 3 for h, w in shapes], dtype=np.int64)
-        parts = np.split(sizes, range(_CHUNK_PHOTOS, len(sizes), _CHUNK_PHOTOS))
-        # Where a photo starts within its own chunk.
-        self._starts = np.concatenate([np.cumsum(part) - part for part in parts])
+        self._chunks: list[npt.NDArray[np.uint8]] = []
+        # The chunk of each photo, and where it starts there.
+        self._places: list[tuple[int, int]] = []
+        waiting: list[Rgb8] = []
+        n_waiting = n_bytes = 0
+        decoded = _decoded(photos, max(1, jobs))
+        bar = tqdm(total=len(photos), desc="decode", unit="photo", disable=not progress)
+        with closing(decoded), bar:
+            for rgb in decoded:
+                self._shapes.append((rgb.shape[0], rgb.shape[1]))
+                self._places.append((len(self._chunks), n_waiting))
+                waiting.append(rgb)
+                n_waiting += rgb.size
+                n_bytes += rgb.size
+                if n_waiting >= _CHUNK_BYTES or len(self._shapes) == len(photos):
+                    self._chunks.append(np.concatenate([rgb.reshape(-1) for rgb in waiting]))
+                    waiting, n_waiting = [], 0
+                self._check_room(n_bytes, len(photos))
+                bar.update()
+
+    def _check_room(self, n_bytes: int, n_photos: int) -> None:
+        """Refuse to go on before the machine runs out of memory."""
+        if n_bytes > _cache_room():
+            raise ValueError(
+                f"the first {len(self._shapes)} of {n_photos} photos take {n_bytes / 1e9:.1f} GB "
+                f"of memory, more than half of what there is; make a pack of small ones (`zcolor "
+                "pack`), or train without --cache"
+            )
 
     def __len__(self) -> int:
         """Return the number of photographs."""
@@ -226,14 +255,31 @@ class CachedPhotos:
     def read(self, index: int) -> Rgb8:
         """Return a view of photograph `index` as (h, w, 3) uint8 RGB; do not write to it."""
         height, width = self._shapes[index]
-        start = int(self._starts[index])
-        chunk = self._chunks[index // _CHUNK_PHOTOS]
-        return chunk[start : start + height * width * 3].reshape(height, width, 3)
+        chunk, start = self._places[index]
+        pixels = self._chunks[chunk][start : start + height * width * 3]
+        return pixels.reshape(height, width, 3)
+
+
+def _decoded(photos: Photos, jobs: int) -> Generator[Rgb8]:
+    """Decode photographs in threads and give them in order, with few in memory."""
+    at_once = jobs * _IN_FLIGHT
+    read = functools.partial(read_named, photos)
+    with ThreadPoolExecutor(jobs) as pool:
+        for start in range(0, len(photos), at_once):
+            yield from pool.map(read, range(start, min(start + at_once, len(photos))))
+
+
+def _cache_room() -> float:
+    """Bytes that decoded photographs may take: half of the machine's memory, where it is told."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
+    except (AttributeError, OSError, ValueError):  # not on every system
+        return math.inf
 
 
 def name_of(photos: Photos, index: int) -> str:
     """Name one photograph of a set, by its file where that is known."""
-    if isinstance(photos, JoinedPhotos):
+    if isinstance(photos, _Composed):
         return name_of(*photos.place_of(index))
     if isinstance(photos, LoosePhotos):
         return photos.entries[index].name
@@ -242,13 +288,38 @@ def name_of(photos: Photos, index: int) -> str:
     return f"photo #{index}"
 
 
-def part_hashes(photos: Photos) -> tuple[str, ...]:
+def content_hashes(photos: Photos) -> set[bytes]:
+    """Give the content hashes of photographs, of those that are known by their files."""
+    match photos:
+        case JoinedPhotos():
+            return set().union(*map(content_hashes, photos.parts))
+        case PackedPhotos():
+            return photos.content_hashes
+        case LoosePhotos():
+            named = photos.data_hash  # reads those that were not read yet
+            assert named
+            return {known for known in photos.known_hashes() if known is not None}
+    return set()
+
+
+def part_hashes(photos: Photos, *, packs_as_sets: bool = False) -> tuple[str, ...]:
     """Give the hashes of the parts of a set, in their order: that of its photographs' indices.
 
-    For photographs that are not packed the hash is over their contents as they are ordered.
+    For a pack the hash is over its photographs as they are ordered and how they were made, for
+    photographs that are not packed over their contents as they are ordered.
+
+    Parameters
+    ----------
+    photos
+        The set.
+    packs_as_sets
+        For a pack give the hash of its photographs whatever their order, as earlier versions did.
     """
     if isinstance(photos, JoinedPhotos):
-        return tuple(part for joined in photos.parts for part in part_hashes(joined))
+        parts = (part_hashes(part, packs_as_sets=packs_as_sets) for part in photos.parts)
+        return tuple(itertools.chain.from_iterable(parts))
+    if isinstance(photos, PackedPhotos) and not packs_as_sets:
+        return (photos.stamp,)
     named = photos.data_hash  # reads those that were not read yet
     if not isinstance(photos, LoosePhotos):
         return (named,)

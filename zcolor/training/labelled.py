@@ -37,6 +37,10 @@ class LabelledPhotos:
         """Return photograph `index` as (h, w, 3) uint8 RGB."""
         return self.photos.read(int(self.indices[index]))
 
+    def place_of(self, index: int) -> tuple[Photos, int]:
+        """Tell which set a photograph belongs to, and its index there."""
+        return self.photos, int(self.indices[index])
+
     @property
     def data_hash(self) -> str:
         """That of the whole set."""

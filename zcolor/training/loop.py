@@ -31,6 +31,8 @@ from zcolor.training.assemble import (
     make_network,
     open_val,
     priors_of,
+    warn_of_ignored,
+    warn_of_shared,
 )
 from zcolor.training.augment import Degradation
 from zcolor.training.dataset import CachedPhotos, open_photos, part_hashes
@@ -180,6 +182,8 @@ class _Trainer:
         progress: bool,
     ) -> None:
         find_family(settings.model).options_type.parse(settings.options)  # before anything is done
+        if crew.leads:
+            warn_of_ignored(settings, inputs.priors)
         self.settings, self.folder, self.crew = settings, folder, crew
         self.init, init_hash = _finished(inputs.init)
         self.teacher, teacher_hash = _finished(inputs.teacher)
@@ -195,7 +199,10 @@ class _Trainer:
             command,
             val_hash=None if self.val is None else self.val.data_hash,
             order=part_hashes(photos),
+            earlier_order=part_hashes(photos, packs_as_sets=True),
         )
+        if self.val is not None and crew.leads:
+            warn_of_shared(photos, self.val)
         if settings.monitor == "val" and self.val is None:
             raise ValueError(
                 "there are no validation photos: give some with --val, pack with a val share, "
@@ -235,6 +242,8 @@ class _Trainer:
         if resume:
             self._resume()
         if self.crew.leads:
+            if not resume:
+                self.folder.set_aside()
             self.logbook = Logbook(self.folder.path, seen=record.seen)
             self.folder.write_settings(s)
         start, earlier = time.monotonic(), record.spent_s

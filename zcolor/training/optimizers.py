@@ -28,8 +28,8 @@ def make_optimizers(net: nn.Module, s: TrainSettings) -> list[Optimizer]:
     Returns
     -------
     One optimizer; for `muon` Muon (Jordan et al. 2024, at the update size of AdamW: Liu et al.
-    2025) for the convolutions, and AdamW for what is no hidden layer: norms, biases and the
-    1 x 1 classifier.
+    2025) for the convolutions, if there are any, and AdamW for what is no hidden layer: norms,
+    biases and the 1 x 1 classifier.
     """
     learned = [p for p in net.parameters() if p.requires_grad]  # a frozen extractor is not
     decayed = [p for p in learned if p.ndim > 1]
@@ -37,7 +37,8 @@ def make_optimizers(net: nn.Module, s: TrainSettings) -> list[Optimizer]:
     if s.optimizer == "muon":
         hidden = [p for p in decayed if p.ndim == 4 and p[0, 0].numel() > 1]
         last = [p for p in decayed if p.ndim != 4 or p[0, 0].numel() == 1]
-        return [_muon(hidden, s), AdamW(_groups(last, plain, s), lr=s.lr)]
+        rest = AdamW(_groups(last, plain, s), lr=s.lr)
+        return [_muon(hidden, s), rest] if hidden else [rest]
     groups = _groups(decayed, plain, s)
     if s.optimizer == "adamw":
         return [AdamW(groups, lr=s.lr)]

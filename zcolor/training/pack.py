@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,6 +42,9 @@ logger = logging.getLogger(__name__)
 # keep the threads busy behind one slow photo, and the bound of the memory.
 _IN_FLIGHT = 8
 _DEFAULT = PackSettings()
+# How the first line of a report ends (`PackReport.summary`), and the most that is read of it.
+_SUMMARY = re.compile(r": \d+ photos, [\d.]+ MiB \(train \d+, val \d+, test \d+\)$")
+_LONGEST_SUMMARY = 1 << 14
 Spread = Callable[[Sequence[PhotoEntry], PackSettings], Generator[tuple[Record, bytes]]]
 """Prepares photographs and gives them in their order (`zcolor.training.prepare.prepare`)."""
 
@@ -149,7 +153,8 @@ def pack_photos(
     Raises
     ------
     FileExistsError
-        If `out` exists and `overwrite` is not set.
+        If `out` exists, or the report would take the place of another file, and `overwrite` is not
+        set.
     FileNotFoundError
         If a source does not exist.
     ValueError
@@ -163,11 +168,11 @@ def pack_photos(
     out = Path(out)
     if out.suffix.lower() not in PACK_SUFFIXES:
         raise ValueError(f"a pack is an HDF5 file: its name must end in .h5 or .hdf5, got {out}")
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out} exists; choose another name, or replace it with overwrite")
+    _check_free(out, overwrite=overwrite)
     entries = find_photos(sources)
     out.parent.mkdir(parents=True, exist_ok=True)
     with locked(out.with_name(out.name + ".lock"), str(out)):
+        _check_free(out, overwrite=overwrite)  # another process may just have ended
         return _pack(
             entries,
             out,
@@ -175,6 +180,26 @@ def pack_photos(
             spread=spread or _prepare_all,
             progress=progress,
             command=command,
+        )
+
+
+def _check_free(out: Path, *, overwrite: bool) -> None:
+    """Refuse to replace a pack, or something else where the report goes."""
+    if overwrite:
+        return
+    if out.exists():
+        raise FileExistsError(f"{out} exists; choose another name, or replace it with overwrite")
+    report = out.with_suffix(".report.txt")
+    if not os.path.lexists(report):
+        return
+    start = ""
+    if report.is_file():
+        with report.open(encoding="utf-8", errors="replace") as file:
+            start = file.readline(_LONGEST_SUMMARY)
+    if not _SUMMARY.search(start):
+        raise FileExistsError(
+            f"{report} exists and is no report of a pack, which would replace it; choose another "
+            "name for the pack, or replace it with overwrite"
         )
 
 

@@ -22,6 +22,7 @@ Its attributes are `zcolor_pack` (the format's version), `settings` and `command
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -187,6 +188,7 @@ class PackedPhotos:
                 "make it with `zcolor pack`"
             )
         self.path = Path(path)
+        self._settings = str(self._file.attrs.get("settings"))
         splits = read_array(self._file, "split")
         chosen = np.ones(len(splits), dtype=bool)
         if split != "all":
@@ -250,11 +252,18 @@ class PackedPhotos:
         return pixels.astype(np.uint8, copy=False)
 
     @property
+    def content_hashes(self) -> set[bytes]:
+        """The content hashes of the photographs' source files."""
+        return {row.tobytes() for row in self._hash}
+
+    @property
     def data_hash(self) -> str:
         """A SHA-256 over the content hashes of the photographs."""
         return combined_hash([row.tobytes() for row in self._hash])
 
     @property
     def stamp(self) -> str:
-        """The same: the hashes stand in the pack."""
-        return self.data_hash
+        """A SHA-256 over the same in their order, and over how the photographs were made."""
+        digest = hashlib.sha256(self._settings.encode("utf-8", "backslashreplace"))
+        digest.update(self._hash.tobytes())
+        return digest.hexdigest()

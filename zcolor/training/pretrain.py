@@ -7,6 +7,7 @@ Until it is done the whole state stands in `OUT.part`, and the same call goes on
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import math
@@ -24,14 +25,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from zcolor.atomic import locked
 from zcolor.checkpoint import write_checkpoint
 from zcolor.lab import rgb_to_lightness
 from zcolor.models.extractor import EXTRACTOR_KIND, Extractor
 from zcolor.precision import fast_precision
 from zcolor.registry import pick_device
 from zcolor.training.augment import Augmenter
-from zcolor.training.dataset import open_photos
-from zcolor.training.labelled import LabelledPhotos, part_by_label
+from zcolor.training.dataset import open_photos, part_hashes
+from zcolor.training.labelled import LabelledPhotos, labels_of, part_by_label
 from zcolor.training.loader import BatchLoader, epoch_order
 from zcolor.training.optimizers import make_optimizers
 from zcolor.training.pretrain_settings import PretrainSettings
@@ -112,16 +114,25 @@ def pretrain(
     ValueError
         If there are not two labels to tell apart, the network is unknown or cannot see photos of
         that size, or `out`.part is of another call.
+    InUseError
+        If another process pretrains into `out`.
     RuntimeError
         If the loss became NaN.
     """
     path = Path(out)
     if path.suffix != ".safetensors":
         raise ValueError(f"an extractor is written as .safetensors, got {path}")
+    _check_free(path, overwrite=overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.with_name(path.name + ".lock"), str(path)):
+        _check_free(path, overwrite=overwrite)  # another process may just have ended
+        work = _Pretraining(settings, data, path, command, progress=progress)
+        return work.run(minutes, overwrite=overwrite)
+
+
+def _check_free(path: Path, *, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; choose another name, or overwrite it")
-    work = _Pretraining(settings, data, path, command, progress=progress)
-    return work.run(minutes)
 
 
 class _Pretraining:
@@ -138,6 +149,10 @@ class _Pretraining:
             photos, held_out=s.held_out, min_photos=s.min_photos, seed=s.seed
         )
         self.data_hash = photos.data_hash
+        # Which photo is held out depends on their order and on the label of each.
+        self.order = list(part_hashes(photos))
+        names = "\n".join(labels_of(photos)).encode("utf-8", "surrogateescape")
+        self.label_of_each = hashlib.sha256(names).hexdigest()
         self.device = pick_device(s.device)
         torch.manual_seed(s.seed)
         extractor = Extractor(s.extractor, classes=len(self.labels), size=s.size)
@@ -160,11 +175,10 @@ class _Pretraining:
         self.seen = 0
         self.spent_s = 0.0  # over all legs
         self.losses: list[float] = []
-        path.parent.mkdir(parents=True, exist_ok=True)
         if has_state(self.state):
             self._resume()
 
-    def run(self, minutes: float | None) -> PretrainResult:
+    def run(self, minutes: float | None, *, overwrite: bool = False) -> PretrainResult:
         """Train until the photos, the minutes or the user's patience are spent."""
         s = self.settings
         start, earlier = time.monotonic(), self.spent_s
@@ -198,6 +212,7 @@ class _Pretraining:
         if self.seen < s.photos:
             return self._result(reason, self.state, math.nan)
         accuracy = self._measure()
+        _check_free(self.path, overwrite=overwrite)  # hours have passed
         self._write(accuracy)
         return self._result("done", self.path, accuracy)
 
@@ -313,6 +328,8 @@ class _Pretraining:
             "settings": self._settings(),
             "data_hash": self.data_hash,
             "labels": self.labels,
+            "order": self.order,
+            "label_of_each": self.label_of_each,
             "seen": self.seen,
             "spent_s": self.spent_s,
         }
@@ -326,9 +343,12 @@ class _Pretraining:
         logger.info("going on from %s: %d photos seen", self.state, self.seen)
 
     def _check_same_call(self, header: dict[str, Any]) -> None:
-        """Refuse the state of a call with other settings or photographs."""
+        """Refuse the state of a call with other settings or photographs, or another order."""
         same = {"settings": self._settings(), "data_hash": self.data_hash, "labels": self.labels}
         changed = [name for name, value in same.items() if header.get(name) != value]
+        # States of earlier versions do not tell these.
+        later = {"order": self.order, "label_of_each": self.label_of_each}
+        changed += [name for name, value in later.items() if header.get(name, value) != value]
         if changed:
             raise ValueError(
                 f"{self.state} was begun with other {' and '.join(changed)}; give the same call "

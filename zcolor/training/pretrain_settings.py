@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zcolor.settings import Device
+from zcolor.training.film_settings import check_not_negative
 
 
 @dataclass(frozen=True)
@@ -54,3 +55,4 @@ class PretrainSettings:
                 "held_out must lie between 0 and 1 and min_photos be at least 2, got "
                 f"{self.held_out} and {self.min_photos}"
             )
+        check_not_negative(self, "lr", "weight_decay", "jobs", "seed")

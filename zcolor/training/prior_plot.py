@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from zcolor.atomic import check_place, whole_file
 from zcolor.extras import install_command
-from zcolor.files import write_image
 from zcolor.lab import lab_to_rgb
 from zcolor.training.priors import Priors, rebalancing_weights
 
@@ -19,8 +22,40 @@ _POINTS = 340
 _LIGHTNESSES = sorted(range(2, 100, 2), key=lambda lightness: abs(lightness - 70))
 # Free room around the outermost cells, as a share of a cell's width.
 _MARGIN = 0.75
+_SOFTWARE = "zcolor priors"  # tells our plots from the pictures of others
 
 Floats = npt.NDArray[np.floating]
+
+
+def check_plot(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
+    """Refuse a plot that cannot be drawn, or that would replace something, before the counting.
+
+    Parameters
+    ----------
+    path
+        Where the plot is to go; an earlier plot of priors may stand there.
+    out
+        Where the priors go.
+
+    Raises
+    ------
+    ValueError
+        If its ending is not .png, or it is the file of the priors.
+    IsADirectoryError, NotADirectoryError
+        If it is a folder, or lies below a file.
+    FileExistsError
+        If it exists and is no plot of priors.
+    """
+    if Path(path).suffix.lower() != ".png":
+        raise ValueError(f"the plot is a PNG file: its name must end in .png, got {path}")
+    if os.path.realpath(path) == os.path.realpath(out):
+        raise ValueError(f"{path} is to hold the priors; name another file for the plot")
+    check_place(path, "the plot")
+    if os.path.lexists(path) and not _is_ours(path):
+        raise FileExistsError(
+            f"{path} exists and is no plot of priors, which would replace it; name another file "
+            "for the plot"
+        )
 
 
 def plot_priors(priors: Priors, path: str | os.PathLike[str]) -> None:
@@ -31,7 +66,7 @@ def plot_priors(priors: Priors, path: str | os.PathLike[str]) -> None:
     priors
         What to draw.
     path
-        The PNG file to write.
+        The PNG file to write; its folder is made. `check_plot` tells whether it may be.
 
     Raises
     ------
@@ -93,7 +128,21 @@ def plot_priors(priors: Priors, path: str | os.PathLike[str]) -> None:
         panel.axvline(0, color="0.5", linewidth=0.6)
     canvas.draw()  # type: ignore[no-untyped-call]
     pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    write_image(path, pixels[:, :, :3].astype(np.uint8))
+    mark = PngInfo()
+    mark.add_text("Software", _SOFTWARE)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary:
+        drawing = Image.fromarray(np.ascontiguousarray(pixels[:, :, :3], dtype=np.uint8))
+        drawing.save(temporary, "PNG", pnginfo=mark)
+
+
+def _is_ours(path: str | os.PathLike[str]) -> bool:
+    """Tell a plot of priors from anything else."""
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get("Software") == _SOFTWARE
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return False
 
 
 def _plane(priors: Priors, drawn: npt.NDArray[np.bool_]) -> tuple[torch.Tensor, tuple[float, ...]]:

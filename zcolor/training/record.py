@@ -35,6 +35,8 @@ class RunRecord:
         Of the validation photographs, or None.
     order
         The hashes of the sets that the training photographs were named in, in their order.
+    earlier_order
+        The same as states of earlier versions have it, which stays good for them.
     """
 
     settings: TrainSettings
@@ -45,6 +47,7 @@ class RunRecord:
     command: str
     val_hash: str | None = None
     order: tuple[str, ...] = ()
+    earlier_order: tuple[str, ...] = ()
     seen: int = 0
     """Photos seen, over all legs."""
     step: int = 0
@@ -102,8 +105,11 @@ class RunRecord:
         changed = [key for key in mine if key not in _FREE and mine[key] != theirs.get(key)]
         if header["data_hash"] != self.data_hash:
             changed.append("the training photographs")
-        elif header.get("order", list(self.order)) != list(self.order):
-            changed.append("the order of the training photographs")
+        elif header.get("order", list(self.order)) not in (
+            list(self.order),
+            list(self.earlier_order),
+        ):
+            changed.append("the packing or the order of the training photographs")
         if header.get("val", self.val_hash) != self.val_hash:
             changed.append("the validation photographs")
         if self.init_hash not in (None, header.get("init", self.init_hash)):

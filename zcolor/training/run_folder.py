@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from zcolor.atomic import PART_PATTERN, locked, whole_file
 from zcolor.training.settings import TrainSettings
 from zcolor.training.state import has_state
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,13 +85,34 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             with locked(self.path / ".lock", str(self.path)):
-                for left in self.path.rglob(PART_PATTERN):
-                    left.unlink(missing_ok=True)
+                # What else lies below may be another run's, which writes at this moment.
+                for place in (self.path, self.path / "sheets"):
+                    for left in place.glob(PART_PATTERN):
+                        left.unlink(missing_ok=True)
                 yield
         finally:
             if new:
                 with suppress(OSError):  # a run that never began leaves no folder
                     self.path.rmdir()
+
+    def set_aside(self) -> None:
+        """Keep the finished weights and the log of an earlier run, whose state is gone.
+
+        Raises
+        ------
+        OSError
+            If they cannot be renamed.
+        """
+        kept = [p for p in (self.best, self.path / "log.jsonl") if p.exists() and p.stat().st_size]
+        if not kept:
+            return
+        for number in count(1):
+            aside = [path.with_name(f"{path.stem}.{number}{path.suffix}") for path in kept]
+            if not any(map(os.path.lexists, aside)):
+                break
+        for path, name in zip(kept, aside, strict=True):
+            path.rename(name)
+            logger.warning("%s is of an earlier run without a state; kept as %s", path, name.name)
 
     def write_settings(self, settings: TrainSettings) -> None:
         """Write `settings.json`, for people; a resumed run compares with its state instead."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from zcolor.settings import Device
-from zcolor.training.film_settings import FilmSettings, are_shares
+from zcolor.training.film_settings import FilmSettings, are_shares, check_not_negative
 
 __all__ = [
     "AugmentSettings",
@@ -57,6 +57,9 @@ class PackSettings:
             )
         if not 1 <= self.quality <= 100:
             raise ValueError(f"quality must lie in 1..100, got {self.quality}")
+        if self.max_pixels < 1:
+            raise ValueError(f"max_pixels must be at least 1, got {self.max_pixels}")
+        check_not_negative(self, "min_chroma", "jobs")
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ class PriorSettings:
             )
         if not 0 <= self.mixing <= 1:
             raise ValueError(f"mixing (lambda) must lie in [0, 1], got {self.mixing}")
+        check_not_negative(self, "smoothing", "floor", "jobs")
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,9 @@ class AugmentSettings:
                 "rotation, shear and jitter must not be negative and jitter below 1; got "
                 f"{self.rotation}, {self.shear}, {self.jitter}"
             )
+        check_not_negative(self, "rotation", "shear", "jitter")  # NaN too
+        if math.isinf(self.scale[1]):
+            raise ValueError(f"scale must be finite, got {self.scale}")
 
 
 @dataclass(frozen=True)
@@ -243,4 +250,14 @@ class TrainSettings:
             raise ValueError(
                 "width and lr must be above 0 and lr_floor at least 0, got "
                 f"{self.width}, {self.lr}, {self.lr_floor}"
+            )
+        # Negative values are not all without effect: a norm clipped to -1 turns the gradient round.
+        check_not_negative(
+            self, "width", "lr", "lr_floor", "weight_decay", "clip", "patience", "epoch_photos",
+            "val_photos", "jobs", "threads", "seed", "checkpoint_minutes",
+        )  # fmt: skip
+        if self.lr_floor > self.lr:
+            raise ValueError(
+                f"lr_floor must not lie above lr, or the rate would rise, got {self.lr_floor} and "
+                f"{self.lr}; lower lr_floor too"
             )

@@ -179,7 +179,7 @@ def _find_listed(source: Path, lists: tuple[Path, ...]) -> Iterator[PhotoEntry]:
     if place in lists:
         raise ValueError(f"the list {source} names itself; take that line out")
     try:
-        lines = source.read_text(encoding="utf-8").splitlines()
+        lines = source.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"the list {source} is no UTF-8 text ({error}); save it as one") from error
     for line in lines:
