@@ -1,6 +1,7 @@
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -346,10 +347,35 @@ def test_batch_of_nothing(tiny):
     assert tiny.batch([]) == []
 
 
-@pytest.mark.parametrize("single", ["photo.jpg", b"bytes", torch.zeros(3, 8, 8), 5])
+@pytest.mark.parametrize(
+    "single",
+    [
+        "photo.jpg",
+        Path("photo.jpg"),
+        b"bytes",
+        bytearray(b"bytes"),
+        memoryview(b"bytes"),
+        io.BytesIO(b"bytes"),
+        torch.zeros(3, 8, 8),
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 3), np.uint8),
+        Image.new("L", (8, 8)),
+        5,
+    ],
+    ids=lambda single: type(single).__name__,
+)
 def test_batch_refuses_a_single_picture(tiny, single):
     with pytest.raises(TypeError, match="batch takes a list of pictures, got a single"):
         tiny.batch(single)
+
+
+def test_batch_takes_arrays_of_pictures_or_of_paths(tiny, tmp_path, grey):
+    stack = np.stack([grey, 255 - grey])[..., None]
+    for one, alone in zip(tiny.batch(stack), tiny.batch(list(stack)), strict=True):
+        np.testing.assert_array_equal(one, alone)
+    Image.fromarray(grey).save(tmp_path / "photo.png")
+    (colored,) = tiny.batch(np.array([str(tmp_path / "photo.png")]))
+    np.testing.assert_array_equal(np.asarray(colored), tiny(grey))
 
 
 # ---- the distribution ----------------------------------------------------------------------

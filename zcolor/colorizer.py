@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -161,12 +162,10 @@ class Colorizer:
         ValueError
             As for `colorize`.
         """
-        if isinstance(images, (str, bytes, os.PathLike, Tensor)) or not isinstance(
-            images, Iterable
-        ):
+        if _is_single(images):
             raise TypeError(
                 f"batch takes a list of pictures, got a single {type(images).__name__}; put it "
-                "into a list, or call the colorizer itself"
+                "into a list, or call the colorizer itself (a stack of grey pictures: list(stack))"
             )
         photos = [read_photo(image, find_frame=settings.frame == "leave") for image in images]
         abs_ = self._predict_many(photos, settings, reference)
@@ -313,6 +312,14 @@ def _load(model: str | os.PathLike[str], device: torch.device, runtime: Runtime)
     if runtime == "onnx":
         return read_onnx(make_onnx(model).data, device)
     return load_model(model, device=device)
+
+
+def _is_single(images: object) -> bool:
+    """Tell one picture from several: rows of an array, and lines of a file, are no pictures."""
+    if isinstance(images, np.ndarray):
+        return images.ndim in (2, 3)
+    single = (str, bytes, bytearray, memoryview, os.PathLike, Tensor)
+    return isinstance(images, single) or hasattr(images, "read") or not isinstance(images, Iterable)
 
 
 @functools.lru_cache(maxsize=_KEPT)
