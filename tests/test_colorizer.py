@@ -401,6 +401,20 @@ def test_distribution_of_another_size(tiny, grey):
         tiny.distribution(grey, size=5)
 
 
+def test_a_distribution_is_the_callers_own(weights, grey):
+    """It may be changed in place, and trained with; no later picture changes with it."""
+    colorizer = Colorizer(weights, device="cpu")
+    before = colorizer(grey)
+    own = colorizer.distribution(grey)
+    for tensor in (own.logits, own.means, own.class_weights, own.lightness):
+        assert not tensor.is_inference()
+        tensor *= torch.linspace(0.5, 2, tensor.shape[-1])
+    assert np.array_equal(colorizer(grey), before)
+    scale = torch.ones((), requires_grad=True)
+    (own.logits * scale).sum().backward()
+    assert scale.grad is not None
+
+
 def test_model_without_a_distribution(grey):
     colorizer = Colorizer("mean-chroma", device="cpu")
     with pytest.raises(TypeError, match=r"MeanChroma predicts a colour.*use a model that classif"):

@@ -207,7 +207,8 @@ class Colorizer:
                 "use a model that classifies, such as 'zhang'"
             )
         working_size = self._size(ColorizeSettings(size=size))
-        with torch.inference_mode(), fast_precision(self.device):
+        # Not in inference mode: what comes out may be changed in place, and trained with.
+        with torch.no_grad(), fast_precision(self.device):
             lightness = read_photo(image).lightness(working_size, self.device)
             return self.net.distribution(lightness)
 

@@ -98,9 +98,9 @@ class Classifier(ColorNet):
         self.targets = targets
         self.presets = dict(PRESETS if presets is None else presets)
         q = self.grid.n_bins
-        self.register_buffer("class_weights", torch.ones(q))
+        self.register_buffer("class_weights", torch.ones(q, dtype=torch.float32))
         self.register_buffer("cell_means", self.grid.centers.clone())
-        self.register_buffer("prior", torch.full((q,), 1 / q))
+        self.register_buffer("prior", torch.full((q,), 1 / q, dtype=torch.float32))
         self.class_weights: Tensor
         self.cell_means: Tensor
         self.prior: Tensor
@@ -254,9 +254,10 @@ class Classifier(ColorNet):
         return ColorDistribution(
             self(lightness).float(),
             self.grid,
-            self.cell_means,
+            # Copies: whoever changes them means this answer, not all that come after.
+            self.cell_means.clone(),
             self.presets["vivid"],
-            self.class_weights,
+            self.class_weights.clone(),
             # At the right and bottom edge the average is over what is left.
             F.avg_pool2d(lightness, OUTPUT_STRIDE, ceil_mode=True),
         )
