@@ -421,6 +421,33 @@ def test_model_without_a_distribution(grey):
         colorizer.distribution(grey)
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"decode": "argmax"},
+        {"temperature": 0.0},
+        {"colors": "centers"},
+        {"rebalance": 4.0},
+        {"neutral": (0, 30)},
+    ],
+    ids=lambda option: next(iter(option)),
+)
+def test_what_a_model_has_no_use_for_is_refused(grey, option):
+    colorizer = Colorizer("mean-chroma", device="cpu")
+    (name,) = option
+    with pytest.raises(ValueError, match=f"MeanChroma answers with a colour.*leave {name} out"):
+        colorizer(grey, **option)
+    with pytest.raises(ValueError, match="answers with a colour"):
+        colorizer.predict_ab(read_photo(grey), ColorizeSettings(**option))
+
+
+def test_all_else_is_for_every_model(grey):
+    colorizer = Colorizer("mean-chroma", device="cpu")
+    plain = colorizer(grey)
+    assert np.array_equal(colorizer(grey, preset="accurate"), plain)
+    assert not np.array_equal(colorizer(grey, saturation=0.5), plain)
+
+
 # ---- loading and threads -------------------------------------------------------------------
 
 

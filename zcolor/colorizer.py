@@ -251,7 +251,7 @@ class Colorizer:
         self, size: int, photos: Sequence[Photo], settings: ColorizeSettings, net: ColorNet
     ) -> list[Tensor]:
         """Predict ab as the network sees the photos at one working size."""
-        decode = settings.decode_settings(net.presets)
+        decode = net.decoding(settings)
         groups: dict[tuple[int, int], list[int]] = {}
         for i, photo in enumerate(photos):
             groups.setdefault(photo.working_shape(size), []).append(i)

@@ -170,6 +170,10 @@ PRESETS: Mapping[Preset, DecodeSettings] = MappingProxyType(
 on the average pixel. Chosen with the shipped model (docs/model-card.md)."""
 
 
+DECODING = ("decode", "temperature", "colors", "rebalance", "neutral")
+"""The fields of `ColorizeSettings` that say how probabilities become colour."""
+
+
 @dataclass(frozen=True)
 class ColorizeSettings:
     """How pictures are coloured; where None is allowed, it takes the preset's or the model's."""

@@ -234,7 +234,7 @@ class Studio:
 
     def _decode(self, path: Path, settings: ColorizeSettings) -> Tensor:
         net = self.colorizer.net
-        how = settings.decode_settings(net.presets)
+        how = net.decoding(settings)
         ab = replace(self.look(path, settings.size).distribution, defaults=how).decode()
         if settings.size is None or settings.size <= net.working_size:
             return ab

@@ -9,7 +9,12 @@ from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_
 
 from torch import Tensor, nn
 
-from zcolor.settings import PRESETS, DecodeSettings, Preset
+from zcolor.settings import DECODING, PRESETS, ColorizeSettings, DecodeSettings, Preset
+
+MAX_WORKING_SIZE = 8192
+"""In pixels: the side of a photograph of 67 megapixels."""
+# The side of the smallest square that photos are brought to (`zcolor.working`).
+_SMALLEST_SIZE = 8
 
 # What a network answers and what it is trained towards: a tensor, or several by name.
 Output = Tensor | tuple[Tensor, ...]
@@ -158,6 +163,32 @@ class ColorNet(nn.Module, ABC):
     def predict_ab(self, lightness: Tensor, decode: DecodeSettings) -> Tensor:
         """Colour (n, 1, h, w) lightness: `to_ab(forward(lightness))`, as (n, 2, h', w') ab."""
         return self.to_ab(self(lightness), lightness, decode)
+
+    def decoding(self, settings: ColorizeSettings) -> DecodeSettings:
+        """Tell how `to_ab` shall decode what this network answers, under some settings.
+
+        Families that answer with probabilities of colours take what the settings state, and the
+        rest from the model's own presets.
+
+        Parameters
+        ----------
+        settings
+            How pictures are coloured.
+
+        Raises
+        ------
+        ValueError
+            If the settings state how to decode and the family has nothing to decode; a preset
+            alone says nothing of it.
+        """
+        stated = [name for name in DECODING if getattr(settings, name) is not None]
+        if stated:
+            raise ValueError(
+                f"{type(self).__name__} answers with a colour, not with the probabilities of many, "
+                f"so that there is nothing to decode; leave {' and '.join(stated)} out, or use a "
+                "model that classifies, such as 'zhang'"
+            )
+        return settings.decode_settings(self.presets)
 
     def leaning(self, reference: Tensor, lend: float) -> Self:
         """Return this network with its colours leaning towards those of a reference photo.

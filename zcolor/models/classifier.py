@@ -21,7 +21,7 @@ from zcolor.losses import rebalanced_cross_entropy
 from zcolor.models.base import ColorNet, Options, Output
 from zcolor.quantizer import AbGrid
 from zcolor.reference import reference_bias
-from zcolor.settings import PRESETS, DecodeSettings, Preset
+from zcolor.settings import PRESETS, ColorizeSettings, DecodeSettings, Preset
 
 SIDE_MULTIPLE = 8
 """Bodies halve three times: inputs are padded to multiples of 8."""
@@ -207,6 +207,10 @@ class Classifier(ColorNet):
         with torch.no_grad():
             accuracy = (output.argmax(dim=1) == indices[:, 0]).float().mean()
         return {"total": total, "cross_entropy": plain.detach(), "top1": accuracy}
+
+    def decoding(self, settings: ColorizeSettings) -> DecodeSettings:
+        """Tell how answers are decoded: the model's own preset, but for what the settings state."""
+        return settings.decode_settings(self.presets)
 
     def to_ab(self, output: Output, lightness: Tensor, decode: DecodeSettings) -> Tensor:
         """Decode logits to (n, 2, h / 4, w / 4) ab."""
