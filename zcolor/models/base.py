@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
@@ -109,9 +110,14 @@ class ColorNet(nn.Module, ABC):
     Parameters
     ----------
     working_size
-        Side in pixels of the square whose area photos are brought to.
+        Side in pixels of the square whose area photos are brought to, 8 to 8192.
     options
         What the family alone knows, an `options_type`; None takes the defaults.
+
+    Raises
+    ------
+    ValueError
+        If `working_size` makes no sense.
 
     Attributes
     ----------
@@ -135,7 +141,14 @@ class ColorNet(nn.Module, ABC):
 
     def __init__(self, *, working_size: int = 128, options: Options | None = None) -> None:
         super().__init__()
-        self.working_size = working_size
+        # Headers of checkpoints come through here too: anything that JSON holds.
+        whole = isinstance(working_size, numbers.Integral)
+        if not (whole and _SMALLEST_SIZE <= working_size <= MAX_WORKING_SIZE):
+            raise ValueError(
+                f"working_size must be at least {_SMALLEST_SIZE}, got {working_size!r}; "
+                f"a whole number of at most {MAX_WORKING_SIZE}"
+            )
+        self.working_size = int(working_size)
         self.options = self.options_type() if options is None else options
 
     @abstractmethod

@@ -27,8 +27,6 @@ SIDE_MULTIPLE = 8
 """Bodies halve three times: inputs are padded to multiples of 8."""
 MAX_WIDTH = 4.0
 """A network of `zhang` this wide has 5 * 10^8 parameters; a header that says more is damaged."""
-MAX_WORKING_SIZE = 8192
-"""In pixels: the side of a photograph of 67 megapixels."""
 OUTPUT_STRIDE = 4
 """Bodies double once: logits at a quarter of the input's size."""
 
@@ -88,11 +86,6 @@ class Classifier(ColorNet):
             raise ValueError(f"width must be above 0, got {width}; at most {MAX_WIDTH:g}")
         if targets not in ("soft", "hard"):
             raise ValueError(f"targets must be 'soft' or 'hard', got {targets!r}")
-        if not SIDE_MULTIPLE <= working_size <= MAX_WORKING_SIZE:
-            raise ValueError(
-                f"working_size must be at least {SIDE_MULTIPLE}, got {working_size}; "
-                f"at most {MAX_WORKING_SIZE}"
-            )
         self.grid = grid or AbGrid()
         self.width = width
         self.targets = targets
