@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zcolor.decode import strips
+from zcolor.decode import COLDEST, strips
 
 # Random numbers along each side of the photo, per cell; the field between them is smooth.
 _KNOTS = 8
@@ -153,7 +153,10 @@ def sample_ab(
                 gumbel = smooth_gumbel(
                     knots.to(logits.device), h, w, coherence=coherence, rows=rows
                 )
-                z = (part.float() - part.amax(dim=0).float() - tilt) / temperature + gumbel
+                # The largest is taken away first, so that a small T cannot overflow.
+                natural = part.float() - tilt
+                relative = natural - natural.amax(dim=0)
+                z = relative / max(temperature, COLDEST) + gumbel
                 p = torch.softmax(z / _SOFTNESS, dim=0)
                 ab[i, photo, :, rows] = (colors.t() @ p.flatten(1)).view(2, *p.shape[1:])
     return ab
