@@ -101,7 +101,7 @@ class AbGrid:
         >>> AbGrid.from_centers(torch.tensor([[0.0, 0.0], [50.0, 0.0]])).n_bins
         2
         """
-        points = torch.as_tensor(points, dtype=torch.float32).cpu()
+        points = torch.as_tensor(points, dtype=torch.float32, device="cpu")
         if points.ndim != 2 or points.shape[1] != 2 or not 2 <= len(points) <= MAX_CENTERS:
             raise ValueError(
                 f"centers must have shape (q, 2) with q >= 2, got {tuple(points.shape)}; "
@@ -127,9 +127,9 @@ class AbGrid:
     @cached_property
     def in_gamut(self) -> Tensor:
         """(q,) bool: the cells that some sRGB colour reaches (64 values a channel are tried)."""
-        axis = torch.linspace(0, 1, _GAMUT_SAMPLES)
+        axis = torch.linspace(0, 1, _GAMUT_SAMPLES, dtype=torch.float32, device="cpu")
         cube = torch.cartesian_prod(axis, axis, axis).t()[None, :, :, None]  # (1, 3, 64^3, 1)
-        mask = torch.zeros(self.n_bins, dtype=torch.bool)
+        mask = torch.zeros(self.n_bins, dtype=torch.bool, device="cpu")
         mask[self.encode(rgb_to_lab(cube)[:, 1:]).unique()] = True
         return mask
 
@@ -224,7 +224,7 @@ class AbGrid:
         True
         """
         if "centers" in description:
-            return cls.from_centers(torch.tensor(description["centers"]))
+            return cls.from_centers(description["centers"])
         if not {"bins", "low", "high"} <= set(description):
             raise ValueError(
                 "a grid is described by 'bins', 'low' and 'high', or by 'centers'; "
