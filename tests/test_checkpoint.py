@@ -18,6 +18,8 @@ from zcolor.checkpoint import (
     tensors_sha256,
     write_checkpoint,
 )
+from zcolor.models.zhang import Zhang
+from zcolor.registry import load_model, save_model
 
 HEADER = {
     "grid": {"bins": 18, "low": -110.0, "high": 110.0},
@@ -212,6 +214,60 @@ def test_a_flipped_bit_in_the_header_never_breaks_the_reader(file, tensors):
             assert_same(loaded, tensors)
             assert isinstance(header, dict)
     assert refused > 300
+
+
+def test_a_flipped_bit_in_what_the_header_says(file):
+    """In any value, and any key but that of the hash: it is refused, or says the same."""
+    data, stated = file.read_bytes(), read_header(file)
+    start = data.index(b"grid") - 2  # the quotes of JSON within JSON have a backslash
+    end = data.index(b"header_sha256") - 2
+    for position in range(start, end):
+        for bit in {0, position % 8}:
+            changed = bytearray(data)
+            changed[position] ^= 1 << bit
+            file.write_bytes(changed)
+            try:
+                header = read_header(file)
+            except CheckpointError:
+                continue
+            assert header == stated  # \u00FC for \u00fc, or the last of too many digits
+
+
+@pytest.mark.parametrize("entry", [b"vivid", b"temperature", b"0.82", b"bins", b"working_size"])
+def test_a_model_whose_header_was_changed_is_refused(tmp_path, entry):
+    path = tmp_path / "model.safetensors"
+    save_model(path, Zhang(width=1 / 64), {})
+    data = path.read_bytes()
+    place = data.index(entry) + len(entry) - 1
+    path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+    with pytest.raises(CheckpointError, match="its header does not have the SHA-256 that it"):
+        load_model(path)
+
+
+def test_the_hash_of_the_header_is_that_of_all_else_it_says(file):
+    header = read_header(file)
+    stated = header.pop("header_sha256")
+    text = json.dumps(header, sort_keys=True)
+    assert hashlib.sha256(text.encode()).hexdigest() == stated
+
+
+def test_a_header_is_hashed_as_it_is_read(tmp_path):
+    header = {"pair": (1, 2), "numbered": {10: "a", 9: "b", "9b": None}, "nan": float("nan")}
+    write_checkpoint(tmp_path / "x", {}, header)
+    assert read_header(tmp_path / "x")["numbered"] == {"10": "a", "9": "b", "9b": None}
+
+
+def test_writing_again_what_was_read_gives_the_same_file(file):
+    before = file.read_bytes()
+    write_checkpoint(file, *read_checkpoint(file))
+    assert file.read_bytes() == before
+
+
+def test_files_of_older_versions_have_no_hash_of_the_header(tmp_path, tensors):
+    header = {**HEADER, "format_version": 1, "sha256": tensors_sha256(tensors)}
+    save_file(tensors, tmp_path / "old", metadata={"zcolor": json.dumps(header)})
+    assert read_header(tmp_path / "old") == header
+    assert_same(read_checkpoint(tmp_path / "old")[0], tensors)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -346,10 +347,35 @@ def test_batch_of_nothing(tiny):
     assert tiny.batch([]) == []
 
 
-@pytest.mark.parametrize("single", ["photo.jpg", b"bytes", torch.zeros(3, 8, 8), 5])
+@pytest.mark.parametrize(
+    "single",
+    [
+        "photo.jpg",
+        Path("photo.jpg"),
+        b"bytes",
+        bytearray(b"bytes"),
+        memoryview(b"bytes"),
+        io.BytesIO(b"bytes"),
+        torch.zeros(3, 8, 8),
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 3), np.uint8),
+        Image.new("L", (8, 8)),
+        5,
+    ],
+    ids=lambda single: type(single).__name__,
+)
 def test_batch_refuses_a_single_picture(tiny, single):
     with pytest.raises(TypeError, match="batch takes a list of pictures, got a single"):
         tiny.batch(single)
+
+
+def test_batch_takes_arrays_of_pictures_or_of_paths(tiny, tmp_path, grey):
+    stack = np.stack([grey, 255 - grey])[..., None]
+    for one, alone in zip(tiny.batch(stack), tiny.batch(list(stack)), strict=True):
+        np.testing.assert_array_equal(one, alone)
+    Image.fromarray(grey).save(tmp_path / "photo.png")
+    (colored,) = tiny.batch(np.array([str(tmp_path / "photo.png")]))
+    np.testing.assert_array_equal(np.asarray(colored), tiny(grey))
 
 
 # ---- the distribution ----------------------------------------------------------------------
@@ -375,10 +401,51 @@ def test_distribution_of_another_size(tiny, grey):
         tiny.distribution(grey, size=5)
 
 
+def test_a_distribution_is_the_callers_own(weights, grey):
+    """It may be changed in place, and trained with; no later picture changes with it."""
+    colorizer = Colorizer(weights, device="cpu")
+    before = colorizer(grey)
+    own = colorizer.distribution(grey)
+    for tensor in (own.logits, own.means, own.class_weights, own.lightness):
+        assert not tensor.is_inference()
+        tensor *= torch.linspace(0.5, 2, tensor.shape[-1])
+    assert np.array_equal(colorizer(grey), before)
+    scale = torch.ones((), requires_grad=True)
+    (own.logits * scale).sum().backward()
+    assert scale.grad is not None
+
+
 def test_model_without_a_distribution(grey):
     colorizer = Colorizer("mean-chroma", device="cpu")
     with pytest.raises(TypeError, match=r"MeanChroma predicts a colour.*use a model that classif"):
         colorizer.distribution(grey)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"decode": "argmax"},
+        {"temperature": 0.0},
+        {"colors": "centers"},
+        {"rebalance": 4.0},
+        {"neutral": (0, 30)},
+    ],
+    ids=lambda option: next(iter(option)),
+)
+def test_what_a_model_has_no_use_for_is_refused(grey, option):
+    colorizer = Colorizer("mean-chroma", device="cpu")
+    (name,) = option
+    with pytest.raises(ValueError, match=f"MeanChroma answers with a colour.*leave {name} out"):
+        colorizer(grey, **option)
+    with pytest.raises(ValueError, match="answers with a colour"):
+        colorizer.predict_ab(read_photo(grey), ColorizeSettings(**option))
+
+
+def test_all_else_is_for_every_model(grey):
+    colorizer = Colorizer("mean-chroma", device="cpu")
+    plain = colorizer(grey)
+    assert np.array_equal(colorizer(grey, preset="accurate"), plain)
+    assert not np.array_equal(colorizer(grey, saturation=0.5), plain)
 
 
 # ---- loading and threads -------------------------------------------------------------------

@@ -1,4 +1,5 @@
 import dataclasses
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -160,14 +161,39 @@ def test_the_cheap_look_at_the_border_hides_no_frame(tone):
     assert inside_frame(picture[None, ..., None]) == find_inside(lightness)
 
 
-@given(st.tuples(*[st.integers(0, 40)] * 4), st.floats(0.1, 8), st.floats(0.1, 8))
-def test_scaled_keeps_the_frame_out(margins, vertical, horizontal):
+@given(st.tuples(*[st.integers(0, 40)] * 4), st.integers(20, 800), st.integers(20, 1600))
+def test_scaled_keeps_the_frame_out(margins, height, width):
     inside = Inside(margins[0], 100 - margins[1], margins[2], 200 - margins[3])
-    scaled = inside.scaled(vertical, horizontal)
+    scaled = inside.scaled((100, 200), (height, width))
+    vertical, horizontal = Fraction(height, 100), Fraction(width, 200)
     assert inside.top * vertical <= scaled.top < inside.top * vertical + 1
     assert inside.bottom * vertical - 1 < scaled.bottom <= inside.bottom * vertical
     assert inside.left * horizontal <= scaled.left < inside.left * horizontal + 1
     assert inside.right * horizontal - 1 < scaled.right <= inside.right * horizontal
+
+
+def test_an_inside_that_reaches_the_edges_still_does_at_any_size():
+    for height in range(385, 3000, 7):
+        for width in (384, 400, 487, 640, 1280, 1920, 2999):
+            scale = SEARCH_SIDE / max(height, width)
+            rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+            inside = Inside(0, rows, 0, columns)
+            assert inside.scaled((rows, columns), (height, width)) == (0, height, 0, width)
+
+
+def test_an_inside_without_a_whole_pixel_at_another_size_is_none():
+    assert Inside(0, 9, 1, 2).scaled((9, 3), (9, 4)) is None
+    assert Inside(1, 2, 0, 9).scaled((3, 9), (4, 9)) is None
+    assert Inside(1, 2, 0, 9).scaled((3, 9), (6, 9)) == Inside(2, 4, 0, 9)
+
+
+@pytest.mark.parametrize("turn", [False, True])
+def test_a_strip_too_thin_for_a_frame_has_none(tiny, turn):
+    strip = np.ones((500, 4), np.float32)
+    strip[1:-1, 1:-1] = 0.66
+    strip = strip.T if turn else strip
+    assert read_photo(strip, find_frame=True).inside is None
+    assert tiny(strip).shape == (*strip.shape, 3)
 
 
 def test_a_large_scan_is_searched_small_and_found_within_a_pixel_of_the_search():
@@ -279,6 +305,18 @@ def test_the_frame_stays_as_it_was(tiny, kind):
     outside[PLACE.slices] = False
     given_ = given_[..., None].repeat(3, axis=2) if kind == "grey" else given_
     np.testing.assert_allclose(colored[outside], given_[outside], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("turn", [False, True])
+def test_a_picture_between_bars_is_coloured_to_its_last_line(tiny, turn):
+    picture = np.zeros((487, 640), np.uint8)
+    picture[:, 106:-106] = 120 + np.arange(487)[:, None] % 97
+    picture = np.ascontiguousarray(picture.T) if turn else picture
+    edges = np.swapaxes(tiny(picture), 0, 1) if turn else tiny(picture)
+    chroma = np.ptp(edges[:, 200:440].astype(int), axis=2)
+    assert np.median(chroma[0]) > 3
+    assert np.median(chroma[-1]) > 3
+    assert np.ptp(edges[:, :90].astype(int), axis=2).max() == 0
 
 
 def test_color_colours_the_picture_as_a_whole(tiny):

@@ -51,6 +51,16 @@ def test_every_kind_of_picture(tmp_path, expected):
         )
 
 
+def test_a_frame_is_not_looked_at(expected):
+    framed = np.pad(GREY, 12, constant_values=250)
+    photo = read_photo(framed, find_frame=True)
+    assert photo.inside is not None
+    inside = zcolor.mean_chroma(GREY, device="cpu")
+    assert zcolor.mean_chroma(framed, device="cpu") == inside == expected
+    colorizer = zcolor.Colorizer("mean-chroma", device="cpu")
+    np.testing.assert_allclose(colorizer.predict_ab(photo).flatten(), inside, atol=0.3)
+
+
 def test_color_is_not_looked_at():
     """The lightness alone decides: a photo and its own grey get the same."""
     photo = np.asarray(Image.fromarray(skimage.data.coffee()).resize((128, 96)))

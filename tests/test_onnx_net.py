@@ -290,6 +290,34 @@ def test_newer_and_incomplete_ones_are_refused(facts, why):
         read_onnx(other_model(metadata), CPU)
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[]", "is no JSON object"),
+        ("{not json", "is no JSON "),
+        ("[" * 100_000, "is no JSON "),
+        ('{"format_version": 1, "answer": "ab", "working_size": "64"}', "working_size must be at"),
+        ('{"format_version": 1, "answer": "ab", "working_size": 10000}', "working_size must be at"),
+    ],
+    ids=["list", "text", "deep", "words", "large"],
+)
+def test_facts_that_are_none_are_refused_with_the_files_name(tmp_path, text, why):
+    path = tmp_path / "other.onnx"
+    path.write_bytes(other_model({FACTS_KEY: text, HASH_KEY: NO_HASH}))
+    with pytest.raises(CheckpointError, match=rf"other\.onnx lacks what decoding needs.*{why}"):
+        read_onnx(path, CPU)
+
+
+def test_facts_of_another_kind_are_refused(exported):
+    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+    facts = json.loads(session.get_modelmeta().custom_metadata_map[FACTS_KEY])
+    for name in ("presets", "grid", "prior", "cell_means", "working_size"):
+        for value in (None, [], "x", {}, 5):
+            changed = json.dumps({**facts, name: value})
+            with pytest.raises(CheckpointError, match="lacks what decoding needs"):
+                read_onnx(other_model({FACTS_KEY: changed, HASH_KEY: NO_HASH}), CPU)
+
+
 def test_what_fails_in_onnxruntime_is_a_clear_error(in_onnx):
     with pytest.raises(RuntimeError, match=r"onnxruntime failed .*\(1, 2, 8, 8\)"):
         in_onnx.net(torch.zeros(1, 2, 8, 8))

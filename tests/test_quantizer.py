@@ -308,6 +308,10 @@ def test_bad_centres_are_refused(points, words):
         (18, math.nan, 110),
         (18, -math.inf, 110),
         (18, -math.inf, math.inf),
+        (18.5, -110, 110),
+        (math.nan, -110, 110),
+        ("18", -110, 110),
+        (None, -110, 110),
     ],
 )
 def test_bad_grids_are_refused(bins, low, high):

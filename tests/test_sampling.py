@@ -163,6 +163,17 @@ def test_a_lower_temperature_keeps_to_the_probable():
     assert apart[2] < 1
 
 
+@pytest.mark.parametrize("temperature", [1e-300, 1e-45, 1e-39, 1e-30])
+@pytest.mark.parametrize("tilted", [False, True])
+def test_the_coldest_samples_are_the_most_probable_colour(temperature, tilted):
+    logits = some_logits()
+    # Weights that move the largest logit: what is taken away first is that of the natural ones.
+    tilt = torch.linspace(2, -2, len(COLORS)) if tilted else torch.zeros(len(COLORS))
+    ab = sample_ab(logits, COLORS, 2, temperature=temperature, log_weights=tilt)
+    top = decode_logits(logits, COLORS, 0.0, bias=-tilt)
+    torch.testing.assert_close(ab, top.expand_as(ab))
+
+
 # ---- seeds and batches -----------------------------------------------------------------------
 
 

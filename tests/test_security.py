@@ -201,6 +201,15 @@ def test_a_header_that_asks_for_a_giant_is_refused(tmp_path, weights, key, value
         load_model(tmp_path / "x.safetensors")
 
 
+@pytest.mark.parametrize("size", [0, -8, 10**9, 64.5, "64", None, float("nan"), [1]])
+def test_a_working_size_that_is_none_is_refused_for_every_family(tmp_path, size):
+    net = load_model("mean-chroma")
+    header = {**net.header(), "family": "mean-chroma", "working_size": size}
+    write_checkpoint(tmp_path / "x.safetensors", net.state_dict(), header)
+    with pytest.raises(CheckpointError, match=r"x\.safetensors does not fit its own header"):
+        load_model(tmp_path / "x.safetensors")
+
+
 def test_a_header_without_presets_has_the_usual_ones(tmp_path, weights):
     net = load_model(weights)
     header = {**net.header(), "family": "zhang", "presets": {}}

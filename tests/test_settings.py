@@ -145,6 +145,8 @@ def test_a_temperature_for_a_method_that_has_none_is_refused(method):
         (DecodeSettings, {"temperature": -0.01}, r"temperature must lie in \[0, 1\] .* -0.01"),
         (DecodeSettings, {"temperature": 1.01}, r"temperature must lie in \[0, 1\] .* 1.01"),
         (DecodeSettings, {"temperature": math.nan}, r"temperature must lie in \[0, 1\] .* nan"),
+        (DecodeSettings, {"temperature": "0.5"}, r"temperature must lie in .* got '0.5'"),
+        (DecodeSettings, {"rebalance": "2"}, r"rebalance must lie in .* got '2'"),
         (DecodeSettings, {"colors": "modes"}, "colors must be 'means' or 'centers', got 'modes'"),
         (ColorizeSettings, {"preset": "loud"}, "unknown preset 'loud'; choose one of 'vivid'"),
         (ColorizeSettings, {"average": "all"}, "unknown average 'all'; choose one of 'none'"),

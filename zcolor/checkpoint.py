@@ -1,7 +1,8 @@
 """Read, check and write weights: tensors and a plain dict, as safetensors with a JSON header.
 
 A checkpoint is never a pickle: reading one runs no code. The header carries a SHA-256 of the
-tensors, so that a file that was cut short or changed is refused.
+tensors and one of itself, so that a file that was cut short or changed is refused. Files of older
+versions lack the second and are read without it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from zcolor.atomic import whole_file
 # The key of safetensors' own metadata under which our header stands, and its version.
 _KEY = "zcolor"
 FORMAT_VERSION = 1
+# The entry that holds the hash of all the others.
+_HEADER_HASH = "header_sha256"
 
 
 class CheckpointError(ValueError):
@@ -46,6 +49,12 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def _header_sha256(header: Mapping[str, Any]) -> str:
+    """Hash what JSON gave back of a header, but for the hash itself."""
+    hashed = {name: value for name, value in header.items() if name != _HEADER_HASH}
+    return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
+
+
 def write_checkpoint(
     path: str | os.PathLike[str], tensors: Mapping[str, Tensor], header: Mapping[str, Any]
 ) -> None:
@@ -58,7 +67,7 @@ def write_checkpoint(
     tensors
         Named tensors, any shape and dtype.
     header
-        Anything JSON can hold; `format_version` and `sha256` are added.
+        Anything JSON can hold; `format_version`, `sha256` and `header_sha256` are added.
 
     Raises
     ------
@@ -74,6 +83,8 @@ def write_checkpoint(
         "format_version": FORMAT_VERSION,
         "sha256": tensors_sha256(contiguous),
     }
+    full = json.loads(json.dumps(full))  # as it will be read: keys are strings, tuples lists
+    full[_HEADER_HASH] = _header_sha256(full)
     # Not save_file: its own temporary file would be left by a kill, and has other permissions.
     data = save(contiguous, metadata={_KEY: json.dumps(full)})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,14 +115,14 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Returns
     -------
-    The header that was written, with `format_version` and `sha256`.
+    The header that was written, with `format_version`, `sha256` and `header_sha256`.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     CheckpointError
-        If the file is cut short, of another kind, or of a newer version.
+        If the file is cut short, of another kind, or of a newer version, or its header is damaged.
     """
     _, header = _open(path, tensors=False)
     return header
@@ -132,7 +143,7 @@ def read_checkpoint(
     Returns
     -------
     tensors, header
-        The named tensors, and the header with `format_version` and `sha256`.
+        The named tensors, and the header with `format_version`, `sha256` and `header_sha256`.
 
     Raises
     ------
@@ -186,6 +197,11 @@ def _open(
         raise CheckpointError(
             f"{path} has format version {header['format_version']}, this zcolor reads "
             f"{FORMAT_VERSION}; update zcolor"
+        )
+    if _HEADER_HASH in header and header[_HEADER_HASH] != _header_sha256(header):
+        raise CheckpointError(
+            f"{path} is damaged: its header does not have the SHA-256 that it states; "
+            "copy or download it again"
         )
     return loaded, header
 

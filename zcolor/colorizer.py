@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -161,12 +162,10 @@ class Colorizer:
         ValueError
             As for `colorize`.
         """
-        if isinstance(images, (str, bytes, os.PathLike, Tensor)) or not isinstance(
-            images, Iterable
-        ):
+        if _is_single(images):
             raise TypeError(
                 f"batch takes a list of pictures, got a single {type(images).__name__}; put it "
-                "into a list, or call the colorizer itself"
+                "into a list, or call the colorizer itself (a stack of grey pictures: list(stack))"
             )
         photos = [read_photo(image, find_frame=settings.frame == "leave") for image in images]
         abs_ = self._predict_many(photos, settings, reference)
@@ -208,7 +207,8 @@ class Colorizer:
                 "use a model that classifies, such as 'zhang'"
             )
         working_size = self._size(ColorizeSettings(size=size))
-        with torch.inference_mode(), fast_precision(self.device):
+        # Not in inference mode: what comes out may be changed in place, and trained with.
+        with torch.no_grad(), fast_precision(self.device):
             lightness = read_photo(image).lightness(working_size, self.device)
             return self.net.distribution(lightness)
 
@@ -251,7 +251,7 @@ class Colorizer:
         self, size: int, photos: Sequence[Photo], settings: ColorizeSettings, net: ColorNet
     ) -> list[Tensor]:
         """Predict ab as the network sees the photos at one working size."""
-        decode = settings.decode_settings(net.presets)
+        decode = net.decoding(settings)
         groups: dict[tuple[int, int], list[int]] = {}
         for i, photo in enumerate(photos):
             groups.setdefault(photo.working_shape(size), []).append(i)
@@ -313,6 +313,14 @@ def _load(model: str | os.PathLike[str], device: torch.device, runtime: Runtime)
     if runtime == "onnx":
         return read_onnx(make_onnx(model).data, device)
     return load_model(model, device=device)
+
+
+def _is_single(images: object) -> bool:
+    """Tell one picture from several: rows of an array, and lines of a file, are no pictures."""
+    if isinstance(images, np.ndarray):
+        return images.ndim in (2, 3)
+    single = (str, bytes, bytearray, memoryview, os.PathLike, Tensor)
+    return isinstance(images, single) or hasattr(images, "read") or not isinstance(images, Iterable)
 
 
 @functools.lru_cache(maxsize=_KEPT)

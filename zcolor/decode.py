@@ -18,8 +18,8 @@ from zcolor.settings import Colors, DecodeSettings
 # Pixels decoded at once: the float32 copy of their logits stays at some 20 MB for 324 cells,
 # so that (n, q, h, w) never exists twice at full precision.
 _PIXELS_AT_ONCE = 1 << 14
-# Temperatures below this act as it does: argmax, but for cells that tie to the last bit.
-_COLDEST = 1e-30
+COLDEST = 1e-30
+"""Temperatures below this act as it does: argmax, but for cells that tie to the last bit."""
 # Distance from the photo's mean colour, in ab units, at which half of the contrast counts.
 _HALF_DISTANCE = 10.0
 
@@ -252,7 +252,7 @@ def decode_logits(
             else:
                 # The largest logit is taken away first, so that a small T cannot overflow.
                 relative = part.float() - part.amax(dim=0).float()
-                p = torch.softmax(relative / max(temperature, _COLDEST), dim=0)
+                p = torch.softmax(relative / max(temperature, COLDEST), dim=0)
                 decoded = (colors.t() @ p.flatten(1)).view(2, *p.shape[1:])
             ab[photo, :, rows] = decoded
     return ab

@@ -295,7 +295,7 @@ class ColorDistribution:
         """(q, 1, 1) what the rebalancing weights add to the logits."""
         weights = self.class_weights
         if weights is None:
-            return torch.zeros(self.grid.n_bins, 1, 1, device=self.logits.device)
+            return self.logits.new_zeros(self.grid.n_bins, 1, 1, dtype=torch.float32)
         return weights.to(self.logits.device, torch.float32).log().view(-1, 1, 1)
 
     @property

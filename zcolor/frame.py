@@ -55,14 +55,28 @@ class Inside(NamedTuple):
         """
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
-    def scaled(self, vertical: float, horizontal: float) -> Inside:
-        """Give the same place in a picture of another size, without any pixel of the frame."""
-        return Inside(
-            int(np.ceil(self.top * vertical)),
-            int(self.bottom * vertical),
-            int(np.ceil(self.left * horizontal)),
-            int(self.right * horizontal),
-        )
+    def scaled(self, old: tuple[int, int], new: tuple[int, int]) -> Inside | None:
+        """Give the same place in a picture of another size, without any pixel of the frame.
+
+        Parameters
+        ----------
+        old, new
+            Height and width in pixels of the picture that this belongs to, and of the other.
+
+        Returns
+        -------
+        The place; None where no whole pixel of the other picture lies inside.
+
+        Examples
+        --------
+        >>> Inside(1, 3, 0, 4).scaled((4, 4), (10, 12))
+        Inside(top=3, bottom=7, left=0, right=12)
+        """
+        # Whole numbers: what ends at an edge shall end there, which is an ulp too early in floats.
+        (height, width), (rows, columns) = old, new
+        top, left = -(-self.top * rows // height), -(-self.left * columns // width)
+        bottom, right = self.bottom * rows // height, self.right * columns // width
+        return Inside(top, bottom, left, right) if top < bottom and left < right else None
 
 
 def find_inside(lightness: Lightness) -> Inside | None:
@@ -239,7 +253,7 @@ def _search(pixels: AnyArray | Tensor, find: Callable[[Lightness], Inside | None
     scale = min(1.0, SEARCH_SIDE / max(height, width))
     rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
     found = find(_small(pixels, rows, columns))
-    return None if found is None else found.scaled(height / rows, width / columns)
+    return None if found is None else found.scaled((rows, columns), (height, width))
 
 
 def _small(pixels: AnyArray | Tensor, height: int, width: int) -> Lightness:

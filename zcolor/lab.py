@@ -25,6 +25,7 @@ RGB_TO_XYZ = torch.tensor(
         [0.019334, 0.119193, 0.950227],
     ],
     dtype=torch.float64,
+    device="cpu",
 )
 # The white point is what RGB = (1, 1, 1) gives, so that greys are neutral by construction.
 WHITE_XYZ = RGB_TO_XYZ.sum(dim=1)

@@ -87,6 +87,6 @@ def _f(relative: npt.NDArray[Any], *, scale: float = 1, offset: float = 0) -> Fl
 
 @lru_cache(maxsize=1)
 def _linear_table() -> Floats:
-    levels = torch.arange(256, dtype=torch.float64) / 255
+    levels = torch.arange(256, dtype=torch.float64, device="cpu") / 255
     table: Floats = srgb_to_linear(levels).numpy().astype(np.float32)
     return table

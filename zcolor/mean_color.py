@@ -14,7 +14,8 @@ def mean_chroma(image: ImageLike, *, device: str | torch.device = "auto") -> tup
     """Predict the mean colour that a photograph most likely has, from its lightness alone.
 
     A network of 2 MB (`zcolor.models.mean_chroma`) that ships with zcolor and is loaded at the
-    first call. `colorize(image, model="mean-chroma")` tints the photo in this colour.
+    first call. `colorize(image, model="mean-chroma")` tints the photo in this colour. Where a frame
+    goes around the photo, it is the mean of what lies inside (`zcolor.frame`).
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def mean_chroma(image: ImageLike, *, device: str | torch.device = "auto") -> tup
     >>> abs(a) < 40 and abs(b) < 40
     True
     """
-    photo = read_photo(image)
+    photo = read_photo(image, find_frame=True)
     if photo.n != 1:
         raise ValueError(
             f"mean_chroma takes a single picture, got a batch of {photo.n}; call it for each of "

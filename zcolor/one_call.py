@@ -107,8 +107,9 @@ def colorize(
     Raises
     ------
     ValueError
-        For pictures that cannot be read, options that make no sense, an unknown model, or a
-        device that is not there.
+        For pictures that cannot be read, options that make no sense, an unknown model, a device
+        that is not there, or one of `decode`, `temperature`, `colors`, `rebalance` and `neutral`
+        for a model that answers with a colour and not with the probabilities of many.
     TypeError
         For another kind of object, dtype or PIL mode.
     FileNotFoundError, IsADirectoryError

@@ -97,11 +97,12 @@ def read_onnx(source: str | os.PathLike[str] | bytes, device: torch.device) -> C
     facts = _checked_facts(data, name, graph.metadata())
     try:
         net: ColorNet
-        if facts["answer"] == LOGITS:
-            net = OnnxClassifier(graph, facts)
-        else:
-            net = OnnxRegressor(graph, facts)
-    except (KeyError, TypeError, ValueError) as error:
+        with torch.device("cpu"):  # whatever device the process has for others
+            if facts["answer"] == LOGITS:
+                net = OnnxClassifier(graph, facts)
+            else:
+                net = OnnxRegressor(graph, facts)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{name} lacks what decoding needs ({type(error).__name__}: {error}); write it again "
             "with `zcolor export`"
@@ -128,7 +129,10 @@ class OnnxClassifier(Classifier):
             presets=presets,
         )
         self.set_priors(
-            *(torch.tensor(facts[name]) for name in ("prior", "cell_means", "class_weights"))
+            *(
+                torch.tensor(facts[name], dtype=torch.float32)
+                for name in ("prior", "cell_means", "class_weights")
+            )
         )
         self.graph = graph
 
@@ -241,7 +245,18 @@ def _checked_facts(data: bytes, name: str, metadata: Mapping[str, str]) -> dict[
             f"{name} is damaged: it does not have the SHA-256 that it states; copy it again, or "
             "write it with `zcolor export`"
         )
-    facts: dict[str, Any] = json.loads(metadata[FACTS_KEY])
+    try:
+        facts: dict[str, Any] = json.loads(metadata[FACTS_KEY])
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{name} lacks what decoding needs: its {FACTS_KEY!r} entry is no JSON ({error}); "
+            "write it again with `zcolor export`"
+        ) from error
+    if not isinstance(facts, dict):
+        raise CheckpointError(
+            f"{name} lacks what decoding needs: its {FACTS_KEY!r} entry is no JSON object; write "
+            "it again with `zcolor export`"
+        )
     if facts.get("format_version") != ONNX_FORMAT:
         raise CheckpointError(
             f"{name} has format version {facts.get('format_version')}, this zcolor reads "

@@ -65,6 +65,6 @@ def srgb_at(lightness: Tensor | None, a: float, b: float) -> tuple[int, int, int
     """
     if lightness is None:
         return None
-    lab = torch.tensor([lightness.item(), a, b]).view(1, 3, 1, 1)
-    red, green, blue = (lab_to_rgb(lab) * 255).round().int().flatten().tolist()
+    lab = torch.tensor([lightness.item(), a, b], dtype=torch.float32, device="cpu")
+    red, green, blue = (lab_to_rgb(lab.view(1, 3, 1, 1)) * 255).round().int().flatten().tolist()
     return red, green, blue

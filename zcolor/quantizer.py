@@ -8,6 +8,7 @@ Zhang, Isola, Efros, "Colorful Image Colorization", ECCV 2016, section 2.1.
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -52,7 +53,8 @@ class AbGrid:
     Raises
     ------
     ValueError
-        If there are fewer than 2 bins or more than `MAX_BINS`, or the range is empty.
+        If there are fewer than 2 bins or more than `MAX_BINS`, no whole number of them, or the
+        range is empty.
 
     Examples
     --------
@@ -64,15 +66,16 @@ class AbGrid:
     """
 
     def __init__(self, bins: int = 18, low: float = -110.0, high: float = 110.0) -> None:
-        if not 2 <= bins <= MAX_BINS or not low < high or not math.isfinite(high - low):
+        if not _is_count(bins) or not low < high or not math.isfinite(high - low):
             raise ValueError(
                 f"a grid needs at least 2 bins and finite low < high, got bins={bins}, "
-                f"low={low}, high={high}; at most {MAX_BINS} bins"
+                f"low={low}, high={high}; a whole number of bins, at most {MAX_BINS}"
             )
-        self.bins: int | None = bins
+        self.bins: int | None = int(bins)
         self.low, self.high = float(low), float(high)
         self.width = (self.high - self.low) / bins
-        axis = self.low + (torch.arange(bins, dtype=torch.float64) + 0.5) * self.width
+        steps = torch.arange(self.bins, dtype=torch.float64, device="cpu") + 0.5
+        axis = self.low + steps * self.width
         self.centers = torch.cartesian_prod(axis, axis).float()  # (q, 2)
 
     @classmethod
@@ -98,7 +101,7 @@ class AbGrid:
         >>> AbGrid.from_centers(torch.tensor([[0.0, 0.0], [50.0, 0.0]])).n_bins
         2
         """
-        points = torch.as_tensor(points, dtype=torch.float32).cpu()
+        points = torch.as_tensor(points, dtype=torch.float32, device="cpu")
         if points.ndim != 2 or points.shape[1] != 2 or not 2 <= len(points) <= MAX_CENTERS:
             raise ValueError(
                 f"centers must have shape (q, 2) with q >= 2, got {tuple(points.shape)}; "
@@ -124,9 +127,9 @@ class AbGrid:
     @cached_property
     def in_gamut(self) -> Tensor:
         """(q,) bool: the cells that some sRGB colour reaches (64 values a channel are tried)."""
-        axis = torch.linspace(0, 1, _GAMUT_SAMPLES)
+        axis = torch.linspace(0, 1, _GAMUT_SAMPLES, dtype=torch.float32, device="cpu")
         cube = torch.cartesian_prod(axis, axis, axis).t()[None, :, :, None]  # (1, 3, 64^3, 1)
-        mask = torch.zeros(self.n_bins, dtype=torch.bool)
+        mask = torch.zeros(self.n_bins, dtype=torch.bool, device="cpu")
         mask[self.encode(rgb_to_lab(cube)[:, 1:]).unique()] = True
         return mask
 
@@ -221,13 +224,13 @@ class AbGrid:
         True
         """
         if "centers" in description:
-            return cls.from_centers(torch.tensor(description["centers"]))
+            return cls.from_centers(description["centers"])
         if not {"bins", "low", "high"} <= set(description):
             raise ValueError(
                 "a grid is described by 'bins', 'low' and 'high', or by 'centers'; "
                 f"got {sorted(description)}"
             )
-        return cls(int(description["bins"]), float(description["low"]), float(description["high"]))
+        return cls(description["bins"], float(description["low"]), float(description["high"]))
 
     def __eq__(self, other: object) -> bool:
         """Two grids are equal when their centres are."""
@@ -277,6 +280,12 @@ class AbGrid:
             return torch.cat(parts).view(n, h, w, k).permute(0, 3, 1, 2)
 
         return picture(indices), picture(squared)
+
+
+def _is_count(bins: Any) -> bool:
+    """Tell a number of cells along an axis from everything else: headers hold anything."""
+    real = isinstance(bins, numbers.Real)
+    return real and bins % 1 == 0 and 2 <= bins <= MAX_BINS
 
 
 def _check_ab(ab: Tensor) -> None:

@@ -208,8 +208,9 @@ def load_model(
     network = _network_of(header, path)
     try:
         # The random weights that are about to be replaced must not move the caller's dice.
-        with torch.random.fork_rng(devices=[]):
-            net = network.from_header(header)
+        # On the CPU and in float32, whatever torch's defaults are in this process.
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            net = network.from_header(header).float()
         # Copies into the float32 parameters, whatever precision the file has.
         net.load_state_dict(tensors, strict=True)
     except _UNFIT as error:

@@ -137,7 +137,8 @@ def join_ab(
     elif in_place and n_out == n_channels and dtype == own and pixels.flags.writeable:
         out = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     else:
-        out = torch.empty((n, height, width, n_out), dtype=dtype).permute(0, 3, 1, 2)
+        out = torch.empty((n, height, width, n_out), dtype=dtype, device="cpu")
+        out = out.permute(0, 3, 1, 2)
     # MPS has no float64.
     double = own == torch.float64 and ab.device.type != "mps"
     work_dtype = torch.float64 if double else torch.float32

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zcolor.decode import strips
+from zcolor.decode import COLDEST, strips
 
 # Random numbers along each side of the photo, per cell; the field between them is smooth.
 _KNOTS = 8
@@ -79,8 +79,7 @@ def smooth_gumbel(
 
 def _knot_weights(n: int, k: int, coherence: float) -> Tensor:
     """(n, k) weights of k knots at n pixels along one axis, each row of Euclidean length 1."""
-    pixel = (torch.arange(n) + 0.5) / n
-    knot = (torch.arange(k) + 0.5) / k
+    pixel, knot = ((torch.arange(m, dtype=torch.float32, device="cpu") + 0.5) / m for m in (n, k))
     weights = torch.exp(((pixel[:, None] - knot) / coherence).square() / -2)
     return F.normalize(weights, dim=1)
 
@@ -144,16 +143,22 @@ def sample_ab(
     colors = colors.to(device=logits.device, dtype=torch.float32)
     tilt = log_weights.to(colors)[:, None, None]
     # Drawn on the CPU and one sample after the other: see `seed`.
-    generator = torch.Generator().manual_seed(seed)
-    noise = [torch.randn(q, _KNOTS, _KNOTS, generator=generator) for _ in range(n_samples)]
-    ab = torch.empty(n_samples, n, 2, h, w, device=logits.device)
+    dice = torch.Generator("cpu").manual_seed(seed)
+    noise = [
+        torch.randn(q, _KNOTS, _KNOTS, generator=dice, dtype=torch.float32, device="cpu")
+        for _ in range(n_samples)
+    ]
+    ab = torch.empty(n_samples, n, 2, h, w, dtype=torch.float32, device=logits.device)
     with torch.autocast(logits.device.type, enabled=False):
         for i, knots in enumerate(noise):
             for photo, rows, part in strips(logits):
                 gumbel = smooth_gumbel(
                     knots.to(logits.device), h, w, coherence=coherence, rows=rows
                 )
-                z = (part.float() - part.amax(dim=0).float() - tilt) / temperature + gumbel
+                # The largest is taken away first, so that a small T cannot overflow.
+                natural = part.float() - tilt
+                relative = natural - natural.amax(dim=0)
+                z = relative / max(temperature, COLDEST) + gumbel
                 p = torch.softmax(z / _SOFTNESS, dim=0)
                 ab[i, photo, :, rows] = (colors.t() @ p.flatten(1)).view(2, *p.shape[1:])
     return ab

@@ -90,13 +90,13 @@ class DecodeSettings:
         """Refuse what makes no sense."""
         if self.method not in ("annealed", "argmax", "mean"):
             raise ValueError(f"decode must be 'annealed', 'argmax' or 'mean', got {self.method!r}")
-        if not 0.0 <= self.temperature <= 1.0:
+        if not (_is_number(self.temperature) and 0 <= self.temperature <= 1):
             raise ValueError(
                 f"temperature must lie in [0, 1] (0 = argmax, 1 = mean), got {self.temperature!r}"
             )
         if self.colors not in ("means", "centers"):
             raise ValueError(f"colors must be 'means' or 'centers', got {self.colors!r}")
-        if not 0.0 <= self.rebalance <= MAX_REBALANCE:
+        if not (_is_number(self.rebalance) and 0 <= self.rebalance <= MAX_REBALANCE):
             raise ValueError(
                 f"rebalance must lie in [0, {MAX_REBALANCE:g}] (0 = as colours occur, 1 = as "
                 f"trained), got {self.rebalance!r}"
@@ -168,6 +168,10 @@ PRESETS: Mapping[Preset, DecodeSettings] = MappingProxyType(
 )
 """The named ways of decoding, for models that state none of their own: more colour, or less error
 on the average pixel. Chosen with the shipped model (docs/model-card.md)."""
+
+
+DECODING = ("decode", "temperature", "colors", "rebalance", "neutral")
+"""The fields of `ColorizeSettings` that say how probabilities become colour."""
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,8 @@ def taps(start: int, stop: int, n_in: int, n_out: int) -> tuple[Tensor, Tensor, 
     >>> [part.tolist() for part in taps(1, 3, 2, 4)]
     [[0, 0], [1, 1], [0.25, 0.75]]
     """
-    position = (torch.arange(start, stop, dtype=torch.float64) + 0.5) * (n_in / n_out) - 0.5
-    position = position.clamp(0, n_in - 1)
+    outputs = torch.arange(start, stop, dtype=torch.float64, device="cpu")
+    position = ((outputs + 0.5) * (n_in / n_out) - 0.5).clamp(0, n_in - 1)
     lower = position.floor()
     upper = (lower + 1).clamp(max=n_in - 1)
     return lower.long(), upper.long(), position - lower

@@ -142,6 +142,14 @@ def test_baselines_stand_beside_the_model_and_bound_it(report):
     assert found.networks[-1].figures["cross_entropy"].value == pytest.approx(np.log(324), abs=1e-4)
 
 
+def test_a_model_with_nothing_to_decode_takes_presets_and_no_temperature(photos):
+    options = {"model": "mean-chroma", "settings": FAST, "device": "cpu", "progress": False}
+    with pytest.raises(ValueError, match=r"MeanChroma answers with a colour.*leave temperature"):
+        run_evaluation([photos], variants=VARIANTS, **options)
+    found = run_evaluation([photos], variants={"vivid": ColorizeSettings()}, **options)
+    assert found.info["variants"]["vivid"]["temperature"] is None
+
+
 def test_several_working_sizes_have_a_ceiling_each(photos, weights):
     variants = {"own": ColorizeSettings(), "large": ColorizeSettings(size=64)}
     found = run_evaluation(

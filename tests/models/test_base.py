@@ -1,15 +1,17 @@
 """The interface that every family keeps, shown on the smallest family there is."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Literal
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from zcolor.models.base import ColorNet, Options
-from zcolor.settings import DecodeSettings
+from zcolor.settings import PRESETS, ColorizeSettings, DecodeSettings
 
 
 class OneColor(ColorNet):
@@ -64,6 +66,26 @@ def test_predict_ab_runs_the_hooks_of_the_module():
     net.register_forward_hook(lambda module, args, output: seen.append(tuple(args[0].shape)))
     net.predict_ab(torch.zeros(1, 1, 4, 4), DecodeSettings())
     assert seen == [(1, 1, 4, 4)]
+
+
+def test_a_preset_is_no_way_to_decode_but_options_are():
+    net = OneColor()
+    for name in PRESETS:
+        assert net.decoding(ColorizeSettings(preset=name, saturation=2)) == net.presets[name]
+    with pytest.raises(ValueError, match=r"OneColor answers .* leave temperature and neutral out"):
+        net.decoding(ColorizeSettings(temperature=0.5, neutral=(0, 1)))
+
+
+@pytest.mark.parametrize("size", [0, 7, -8, 8193, 64.5, 64.0, "64", None, math.nan, [1], True])
+def test_a_working_size_that_makes_no_sense_is_refused(size):
+    class Sized(OneColor):
+        def __init__(self, size):
+            ColorNet.__init__(self, working_size=size)
+
+    with pytest.raises(ValueError, match=r"working_size must be at least 8, got .* at most 8192"):
+        Sized(size)
+    assert Sized(8).working_size == 8
+    assert Sized(np.int64(8192)).working_size == 8192
 
 
 def test_a_family_for_photographs_says_so():

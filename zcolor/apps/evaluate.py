@@ -257,13 +257,13 @@ class _Run:
         return notes
 
     def _info(self, command: str) -> dict[str, object]:
-        own = self.contestants.net.presets
+        net = self.contestants.net
         return {
             "command": command,
             "data": self.photos.data,
             "model": self.contestants.describe(),
             "variants": {
-                name: {**asdict(variant), "decodes_with": asdict(variant.decode_settings(own))}
+                name: {**asdict(variant), "decodes_with": asdict(net.decoding(variant))}
                 for name, variant in self.contestants.variants.items()
             },
             "settings": asdict(self.settings),

@@ -96,6 +96,8 @@ class Contestants:
         self.net = load_model(model, device=self.device)
         self.path = find_weights(model)
         self.variants = dict(variants)
+        for variant in self.variants.values():
+            self.net.decoding(variant)  # refused now, not after the first photos
         self._by_size: dict[int, list[str]] = {}
         for name, settings in self.variants.items():
             size = self.net.working_size if settings.size is None else int(settings.size)
@@ -128,7 +130,7 @@ class Contestants:
 
     def temperature(self, variant: str) -> float:
         """The temperature that a variant's decoding stands for."""
-        return self.variants[variant].decode_settings(self.net.presets).effective_temperature
+        return self.net.decoding(self.variants[variant]).effective_temperature
 
     @torch.inference_mode()
     def look(self, photos: Sequence[Rgb8]) -> list[list[Look]]:
@@ -192,7 +194,7 @@ class Contestants:
 
     def _ab(self, look: Look, settings: ColorizeSettings) -> Tensor:
         """(1, 2, h', w') ab of one photo, as `zcolor.Colorizer` predicts it."""
-        decode = settings.decode_settings(self.net.presets)
+        decode = self.net.decoding(settings)
         assert look.output is not None
         if settings.average == "none":
             ab = self.net.to_ab(look.output, look.lightness, decode)

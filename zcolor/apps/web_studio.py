@@ -234,7 +234,7 @@ class Studio:
 
     def _decode(self, path: Path, settings: ColorizeSettings) -> Tensor:
         net = self.colorizer.net
-        how = settings.decode_settings(net.presets)
+        how = net.decoding(settings)
         ab = replace(self.look(path, settings.size).distribution, defaults=how).decode()
         if settings.size is None or settings.size <= net.working_size:
             return ab
@@ -247,8 +247,8 @@ class Studio:
         small = read_photo(shrink(pixels))
         if photo.inside is not None:
             pixels = pixels[photo.inside.slices]
-            scales = small.height / photo.height, small.width / photo.width
-            small = replace(small, inside=photo.inside.scaled(*scales))
+            sizes = (photo.height, photo.width), (small.height, small.width)
+            small = replace(small, inside=photo.inside.scaled(*sizes))
         return Look(self.colorizer.distribution(pixels, size=size), small)
 
     def _read(self, data: bytes, *, find_frame: bool) -> Photo:

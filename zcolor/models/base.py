@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 from torch import Tensor, nn
 
-from zcolor.settings import PRESETS, DecodeSettings, Preset
+from zcolor.settings import DECODING, PRESETS, ColorizeSettings, DecodeSettings, Preset
+
+MAX_WORKING_SIZE = 8192
+"""In pixels: the side of a photograph of 67 megapixels."""
+# The side of the smallest square that photos are brought to (`zcolor.working`).
+_SMALLEST_SIZE = 8
 
 # What a network answers and what it is trained towards: a tensor, or several by name.
 Output = Tensor | tuple[Tensor, ...]
@@ -104,9 +110,14 @@ class ColorNet(nn.Module, ABC):
     Parameters
     ----------
     working_size
-        Side in pixels of the square whose area photos are brought to.
+        Side in pixels of the square whose area photos are brought to, 8 to 8192.
     options
         What the family alone knows, an `options_type`; None takes the defaults.
+
+    Raises
+    ------
+    ValueError
+        If `working_size` makes no sense.
 
     Attributes
     ----------
@@ -130,7 +141,14 @@ class ColorNet(nn.Module, ABC):
 
     def __init__(self, *, working_size: int = 128, options: Options | None = None) -> None:
         super().__init__()
-        self.working_size = working_size
+        # Headers of checkpoints come through here too: anything that JSON holds.
+        whole = isinstance(working_size, numbers.Integral)
+        if not (whole and _SMALLEST_SIZE <= working_size <= MAX_WORKING_SIZE):
+            raise ValueError(
+                f"working_size must be at least {_SMALLEST_SIZE}, got {working_size!r}; "
+                f"a whole number of at most {MAX_WORKING_SIZE}"
+            )
+        self.working_size = int(working_size)
         self.options = self.options_type() if options is None else options
 
     @abstractmethod
@@ -158,6 +176,32 @@ class ColorNet(nn.Module, ABC):
     def predict_ab(self, lightness: Tensor, decode: DecodeSettings) -> Tensor:
         """Colour (n, 1, h, w) lightness: `to_ab(forward(lightness))`, as (n, 2, h', w') ab."""
         return self.to_ab(self(lightness), lightness, decode)
+
+    def decoding(self, settings: ColorizeSettings) -> DecodeSettings:
+        """Tell how `to_ab` shall decode what this network answers, under some settings.
+
+        Families that answer with probabilities of colours take what the settings state, and the
+        rest from the model's own presets.
+
+        Parameters
+        ----------
+        settings
+            How pictures are coloured.
+
+        Raises
+        ------
+        ValueError
+            If the settings state how to decode and the family has nothing to decode; a preset
+            alone says nothing of it.
+        """
+        stated = [name for name in DECODING if getattr(settings, name) is not None]
+        if stated:
+            raise ValueError(
+                f"{type(self).__name__} answers with a colour, not with the probabilities of many, "
+                f"so that there is nothing to decode; leave {' and '.join(stated)} out, or use a "
+                "model that classifies, such as 'zhang'"
+            )
+        return settings.decode_settings(self.presets)
 
     def leaning(self, reference: Tensor, lend: float) -> Self:
         """Return this network with its colours leaning towards those of a reference photo.

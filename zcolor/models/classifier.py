@@ -21,14 +21,12 @@ from zcolor.losses import rebalanced_cross_entropy
 from zcolor.models.base import ColorNet, Options, Output
 from zcolor.quantizer import AbGrid
 from zcolor.reference import reference_bias
-from zcolor.settings import PRESETS, DecodeSettings, Preset
+from zcolor.settings import PRESETS, ColorizeSettings, DecodeSettings, Preset
 
 SIDE_MULTIPLE = 8
 """Bodies halve three times: inputs are padded to multiples of 8."""
 MAX_WIDTH = 4.0
 """A network of `zhang` this wide has 5 * 10^8 parameters; a header that says more is damaged."""
-MAX_WORKING_SIZE = 8192
-"""In pixels: the side of a photograph of 67 megapixels."""
 OUTPUT_STRIDE = 4
 """Bodies double once: logits at a quarter of the input's size."""
 
@@ -88,19 +86,14 @@ class Classifier(ColorNet):
             raise ValueError(f"width must be above 0, got {width}; at most {MAX_WIDTH:g}")
         if targets not in ("soft", "hard"):
             raise ValueError(f"targets must be 'soft' or 'hard', got {targets!r}")
-        if not SIDE_MULTIPLE <= working_size <= MAX_WORKING_SIZE:
-            raise ValueError(
-                f"working_size must be at least {SIDE_MULTIPLE}, got {working_size}; "
-                f"at most {MAX_WORKING_SIZE}"
-            )
         self.grid = grid or AbGrid()
         self.width = width
         self.targets = targets
         self.presets = dict(PRESETS if presets is None else presets)
         q = self.grid.n_bins
-        self.register_buffer("class_weights", torch.ones(q))
+        self.register_buffer("class_weights", torch.ones(q, dtype=torch.float32))
         self.register_buffer("cell_means", self.grid.centers.clone())
-        self.register_buffer("prior", torch.full((q,), 1 / q))
+        self.register_buffer("prior", torch.full((q,), 1 / q, dtype=torch.float32))
         self.class_weights: Tensor
         self.cell_means: Tensor
         self.prior: Tensor
@@ -208,6 +201,10 @@ class Classifier(ColorNet):
             accuracy = (output.argmax(dim=1) == indices[:, 0]).float().mean()
         return {"total": total, "cross_entropy": plain.detach(), "top1": accuracy}
 
+    def decoding(self, settings: ColorizeSettings) -> DecodeSettings:
+        """Tell how answers are decoded: the model's own preset, but for what the settings state."""
+        return settings.decode_settings(self.presets)
+
     def to_ab(self, output: Output, lightness: Tensor, decode: DecodeSettings) -> Tensor:
         """Decode logits to (n, 2, h / 4, w / 4) ab."""
         assert isinstance(output, Tensor)
@@ -254,9 +251,10 @@ class Classifier(ColorNet):
         return ColorDistribution(
             self(lightness).float(),
             self.grid,
-            self.cell_means,
+            # Copies: whoever changes them means this answer, not all that come after.
+            self.cell_means.clone(),
             self.presets["vivid"],
-            self.class_weights,
+            self.class_weights.clone(),
             # At the right and bottom edge the average is over what is left.
             F.avg_pool2d(lightness, OUTPUT_STRIDE, ceil_mode=True),
         )

@@ -136,7 +136,7 @@ class Vgg16(Regressor):
         self.features.requires_grad_(not o.freeze)
         # What the weights of ImageNet are used to; no part of a checkpoint.
         for name in ("mean", "std"):
-            value = torch.tensor(timm_config("vgg16")[name]).view(1, 3, 1, 1)
+            value = torch.tensor(timm_config("vgg16")[name], dtype=torch.float32).view(1, 3, 1, 1)
             self.register_buffer(name, value, persistent=False)
         self.mean: Tensor
         self.std: Tensor
