@@ -17,6 +17,7 @@ from PIL import Image
 
 from zcolor.apps import cli
 from zcolor.apps.evaluate import run_evaluation, temperature_variants
+from zcolor.apps.evaluate_files import check_files
 from zcolor.apps.evaluate_perceptual import FID_WEIGHTS, LPIPS_WEIGHTS
 from zcolor.apps.evaluate_plots import draw_plots
 from zcolor.apps.evaluate_results import ranked
@@ -378,6 +379,32 @@ def test_without_matplotlib_the_page_says_so(report, monkeypatch):
 def test_a_missing_folder_is_found_before_the_work(photos, weights, tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         run_evaluation([photos], model=weights, json=tmp_path / "no" / "a.json", progress=False)
+
+
+@pytest.mark.parametrize("option", ["json", "page"])
+@pytest.mark.parametrize("others", [b"my notes", b'{"my": "figures"}', b"\x89PNG\xff\xfe", b""])
+def test_files_of_others_are_not_replaced(photos, weights, tmp_path, option, others):
+    path = tmp_path / "mine.html"
+    path.write_bytes(others)
+    with pytest.raises(FileExistsError, match=r"mine\.html exists and was not written by zc"):
+        run_evaluation([photos], model=weights, progress=False, **{option: path})
+    assert path.read_bytes() == others
+
+
+def test_files_of_an_earlier_evaluation_are_replaced_but_not_by_each_other(report, tmp_path):
+    _, out = report
+    check_files(out / "all.json", out / "all.html")
+    check_files(tmp_path / "new.json", tmp_path / "new.html")
+    with pytest.raises(FileExistsError, match=r"all\.html exists .* for the figures"):
+        check_files(out / "all.html")
+    with pytest.raises(FileExistsError, match=r"all\.json exists .* for the page"):
+        check_files(None, out / "all.json")
+    with pytest.raises(ValueError, match="cannot both go to"):
+        check_files(tmp_path / "x", tmp_path / "." / "x")
+    with pytest.raises(IsADirectoryError, match="is a folder; name a file for the page"):
+        check_files(None, tmp_path)
+    with pytest.raises(NotADirectoryError, match="is no folder; name another file for the figures"):
+        check_files(out / "all.json" / "x")
 
 
 # ---- LPIPS and FID: by stand-ins of torchmetrics, and LPIPS by itself --------------------------

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from zcolor.apps.evaluate_files import check_files
 from zcolor.apps.evaluate_inputs import Inputs, Source, TruePhoto, open_inputs
 from zcolor.apps.evaluate_model import GREY, TRUTH, Contestants, Look
 from zcolor.apps.evaluate_perceptual import Perceptual
@@ -101,7 +102,8 @@ def run_evaluation(
     device
         As for `zcolor.colorize`.
     json, page
-        Files to write: all figures, and an HTML page with plots and photos.
+        Files to write: all figures, and an HTML page with plots and photos. Those of an earlier
+        evaluation are replaced, and no others.
     command
         The command line, for the JSON.
     progress
@@ -116,7 +118,9 @@ def run_evaluation(
     ValueError
         If nothing can be measured, or an option makes no sense.
     FileNotFoundError
-        If an input or the model does not exist.
+        If an input, the model or the folder of a file to write does not exist.
+    FileExistsError
+        If a file to write exists and was not written by an evaluation.
 
     Notes
     -----
@@ -124,11 +128,9 @@ def run_evaluation(
     """
     if variants is None:
         variants = {} if results else {Path(model).stem: ColorizeSettings()}
+    check_files(json, page)
     photos = open_inputs(inputs, results, split=split)
     contestants = Contestants(model, variants, device=device)
-    for path in (json, page):  # a mistyped folder shall not cost the whole run
-        if path is not None and not Path(path).absolute().parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {Path(path).parent} to write {path} to")
     run = _Run(photos, contestants, settings)
     run.measure(progress=progress)
     report = run.report(show=page is not None, command=command)
