@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import sys
 import types
+from importlib.metadata import PackageNotFoundError
 
 import cv2
 import numpy as np
@@ -20,7 +22,7 @@ from zcolor.apps.evaluate import run_evaluation, temperature_variants
 from zcolor.apps.evaluate_files import check_files
 from zcolor.apps.evaluate_perceptual import FID_WEIGHTS, LPIPS_WEIGHTS
 from zcolor.apps.evaluate_plots import draw_plots
-from zcolor.apps.evaluate_results import ranked
+from zcolor.apps.evaluate_results import EvaluationReport, ranked
 from zcolor.checkpoint import read_header
 from zcolor.colorizer import Colorizer
 from zcolor.metrics import AucMeter
@@ -405,6 +407,58 @@ def test_files_of_an_earlier_evaluation_are_replaced_but_not_by_each_other(repor
         check_files(None, tmp_path)
     with pytest.raises(NotADirectoryError, match="is no folder; name another file for the figures"):
         check_files(out / "all.json" / "x")
+
+
+def test_names_that_are_no_text_cost_no_file(photos, weights, tmp_path):
+    folder = tmp_path / "latin"
+    folder.mkdir()
+    name = os.fsdecode(b"stra\xdfe.png")
+    shutil.copy(photos / "0.png", folder / name)
+    (folder / os.fsdecode(b"b\xf6se.png")).write_bytes(b"broken")
+    out = {"json": tmp_path / "e.json", "page": tmp_path / "e.html"}
+    found = run_evaluation(
+        [folder], model=weights, settings=FAST, device="cpu", progress=False, **out
+    )
+    data = json.loads(out["json"].read_text("utf-8"))
+    assert data["shown"][0]["name"] == str(folder / name)
+    assert data["failed"][0]["name"] == found.failed[0][0]
+    assert "stra\\udcdfe.png" in out["page"].read_text("utf-8")
+
+
+def test_a_file_that_cannot_be_written_costs_neither_the_table_nor_the_other_file(
+    photos, weights, tmp_path, monkeypatch
+):
+    def fail(_report, path):
+        raise OSError(f"no room for {path}")
+
+    def pipe(report):
+        told.append(report)
+        raise BrokenPipeError
+
+    told = []
+    options = {"model": weights, "settings": FAST, "device": "cpu", "progress": False}
+    options |= {"json": tmp_path / "e.json", "page": tmp_path / "e.html"}
+    options["variants"] = {"one": ColorizeSettings()}
+    monkeypatch.setattr(EvaluationReport, "write_json", fail)
+    with pytest.raises(OSError, match=r"no room for .*e\.json"):
+        run_evaluation([photos / "0.png"], tell=told.append, **options)
+    assert told[0].n_photos == 1
+    assert (tmp_path / "e.html").exists()
+    monkeypatch.undo()
+    with pytest.raises(BrokenPipeError):
+        run_evaluation([photos / "0.png"], tell=pipe, **options)
+    assert (tmp_path / "e.json").exists()
+
+
+def test_packages_that_are_not_installed_cost_no_evaluation(photos, weights, monkeypatch):
+    def unknown(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("zcolor.apps.evaluate.version", unknown)
+    found = run_evaluation(
+        [photos / "0.png"], model=weights, settings=FAST, device="cpu", progress=False
+    )
+    assert found.info["versions"]["opencv-python-headless"] == "unknown"
 
 
 # ---- LPIPS and FID: by stand-ins of torchmetrics, and LPIPS by itself --------------------------

@@ -9,7 +9,14 @@ import torch
 from PIL import Image
 
 from zcolor.apps.inspect import inspect_model
-from zcolor.apps.inspect_page import grey_of, shade_filter, shade_map, table_html, tile_sheet
+from zcolor.apps.inspect_page import (
+    grey_of,
+    shade_filter,
+    shade_map,
+    table_html,
+    tile_sheet,
+    write_index,
+)
 from zcolor.excitation import ExciteSettings
 
 QUICK = ExciteSettings(side=16, steps=2)
@@ -143,3 +150,8 @@ def test_text_is_escaped():
     assert table_html(["a"], [["<b>"]]) == (
         "<table><tr><th>a</th></tr>\n<tr><td>&lt;b&gt;</td></tr>\n</table>"
     )
+
+
+def test_a_page_may_name_what_is_no_text(tmp_path):
+    write_index(tmp_path / "index.html", "Inside stra\udcdfe.safetensors", ["<p>"])
+    assert "stra\\udcdfe" in (tmp_path / "index.html").read_text("utf-8")

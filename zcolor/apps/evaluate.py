@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -78,6 +79,7 @@ def run_evaluation(
     json: str | os.PathLike[str] | None = None,
     page: str | os.PathLike[str] | None = None,
     command: str = "",
+    tell: Callable[[EvaluationReport], object] | None = None,
     progress: bool = True,
 ) -> EvaluationReport:
     """Measure a model, or results that others made, beside the baselines.
@@ -106,6 +108,8 @@ def run_evaluation(
         evaluation are replaced, and no others.
     command
         The command line, for the JSON.
+    tell
+        Called with the figures before any file is written.
     progress
         Show a progress bar on a terminal.
 
@@ -134,10 +138,14 @@ def run_evaluation(
     run = _Run(photos, contestants, settings)
     run.measure(progress=progress)
     report = run.report(show=page is not None, command=command)
-    if json is not None:
-        report.write_json(json)
-    if page is not None:
-        write_page(report, page)
+    # The last of these comes first; one that fails takes no other along.
+    with ExitStack() as ways:
+        if page is not None:
+            ways.callback(write_page, report, page)
+        if json is not None:
+            ways.callback(report.write_json, json)
+        if tell is not None:
+            ways.callback(tell, report)
     return report
 
 
@@ -164,6 +172,7 @@ class _Run:
         subjects = (*contestants.variants, *photos.result_names)
         self.subject = subjects[0] if subjects else None
         self.gains: dict[int, float] = {}
+        self.versions = {name: _version(name) for name in _PACKAGES}
 
     def measure(self, *, progress: bool) -> None:
         """Go through all photos once."""
@@ -272,7 +281,7 @@ class _Run:
             "device": str(self.contestants.device),
             "versions": {
                 "python": platform.python_version(),
-                **{name: version(name) for name in _PACKAGES},
+                **self.versions,
             },
         }
 
@@ -289,3 +298,10 @@ class _Run:
                 pictures = (results[GREY], results[self.subject], photo.rgb)
                 shown.append(ShownPhoto(kind, photo.name, self.gains[index], *pictures))
         return shown
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # as of a source tree that is only on the path
+        return "unknown"

@@ -60,7 +60,8 @@ def write_page(report: EvaluationReport, path: str | os.PathLike[str]) -> None:
         If the file cannot be written.
     """
     with whole_file(Path(path)) as temporary:
-        temporary.write_text(page_html(report), encoding="utf-8")
+        # Names of files need not be text.
+        temporary.write_text(page_html(report), encoding="utf-8", errors="backslashreplace")
 
 
 def page_html(report: EvaluationReport) -> str:
