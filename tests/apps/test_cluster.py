@@ -192,6 +192,12 @@ def test_onnx_is_exported_once_and_not_by_every_worker(tmp_path, capsys):
     assert "export it once (zcolor export) and give the .onnx file" in capsys.readouterr().err
 
 
+def test_the_runtime_that_is_asked_for_is_taken_or_refused(album, tmp_path, weights):
+    export_onnx(weights, tmp_path / "tiny.onnx")
+    with pytest.raises(ValueError, match="is an ONNX model, which onnxruntime alone runs"):
+        color_files_on_ray([album], model=tmp_path / "tiny.onnx", runtime="torch", device="cpu")
+
+
 # ---- on Ray --------------------------------------------------------------------------------
 
 

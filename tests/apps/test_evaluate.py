@@ -18,11 +18,12 @@ import torch
 from PIL import Image
 
 from zcolor.apps import cli
-from zcolor.apps.evaluate import run_evaluation, temperature_variants
+from zcolor.apps.evaluate import run_evaluation
 from zcolor.apps.evaluate_files import check_files
 from zcolor.apps.evaluate_perceptual import FID_WEIGHTS, LPIPS_WEIGHTS
 from zcolor.apps.evaluate_plots import draw_plots
 from zcolor.apps.evaluate_results import EvaluationReport, ranked
+from zcolor.apps.evaluate_ways import Ways, temperature_variants
 from zcolor.checkpoint import read_header
 from zcolor.colorizer import Colorizer
 from zcolor.metrics import AucMeter
@@ -623,6 +624,48 @@ def test_the_command_measures_temperatures_or_what_is_chosen(command, tmp_path):
     chosen = json.loads((tmp_path / "c.json").read_text())["methods"]["chosen"]
     cold = json.loads((tmp_path / "t.json").read_text())["methods"]["T=0"]
     assert chosen["figures"] == cold["figures"]
+
+
+def test_a_preset_that_is_named_is_measured_alone(command):
+    code, said = command("--preset", "accurate")
+    assert code == 0
+    assert "accurate" in said.out
+    assert "vivid" not in said.out
+
+
+def test_temperatures_keep_all_else_of_the_preset():
+    own = {
+        name: way.decode_settings(PRESETS)
+        for name, way in Ways(preset="accurate", temperatures=(0.3, 0.6)).variants().items()
+    }
+    assert own == {
+        f"T={t}": dataclasses.replace(PRESETS["accurate"], temperature=t) for t in (0.3, 0.6)
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("--temperature 0.9 --temperatures 0.5", "name it among them"),
+        ("--decode argmax --temperatures 0.5", "has no temperature"),
+        ("--results RES --temperatures 0.5", "leave out temperatures"),
+        ("--results RES --preset vivid --rebalance 2", "leave out preset, rebalance"),
+        ("--results RES --size 64", "leave out size"),
+        ("--results RES --film", "film ages what a network sees"),
+        ("--results RES --split val", "have no splits; leave out split 'val'"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(command, photos, options, reason):
+    words = [str(photos) if word == "RES" else word for word in options.split()]
+    code, said = command(*words)
+    assert code == 2
+    assert reason in said.err
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", [("--frame", "color"), ("--reference", "a.jpg")])
+def test_what_is_not_measured_is_no_option(command, option):
+    assert command(*option)[0] == 2
 
 
 def test_averages_and_film_change_what_is_measured(command, tmp_path):

@@ -214,23 +214,16 @@ def _serve(command: Serve) -> int:
 
 
 def _evaluate(command: Evaluate, argv: Sequence[str]) -> int:
-    from zcolor.apps.evaluate import preset_variants, run_evaluation, temperature_variants
+    from zcolor.apps.evaluate import run_evaluation
 
     check_named(command.inputs)
-    chosen = command.settings
     if command.results:
-        variants = None
-    elif command.temperatures:
-        variants = temperature_variants(chosen, command.temperatures)
-    elif chosen.decode is None and chosen.temperature is None:
-        variants = preset_variants(chosen)
-    else:
-        variants = {"chosen": chosen}
+        command.ways.check_unused()
     report = run_evaluation(
         command.inputs,
         results=command.results,
         model=command.model,
-        variants=variants,
+        variants=None if command.results else command.ways.variants(),
         split=command.split,
         settings=command.evaluation,
         device=command.device,

@@ -11,7 +11,7 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -34,37 +34,13 @@ from zcolor.bootstrap import Figure
 from zcolor.evaluation import CellEvaluation, CellScore, Evaluation
 from zcolor.metrics_image import Rgb8
 from zcolor.scores import PhotoScore, Truth, score_photo, score_truth
-from zcolor.settings import PRESETS, ColorizeSettings, EvaluateSettings
+from zcolor.settings import ColorizeSettings, EvaluateSettings
 from zcolor.training.dataset import Split
 from zcolor.training.film import degraded
 
 # Photos of each kind (best, median, worst) on the page.
 _SHOWN = 6
 _PACKAGES = ("zcolor", "torch", "numpy", "scipy", "scikit-image", "opencv-python-headless")
-
-
-def temperature_variants(
-    settings: ColorizeSettings, temperatures: Sequence[float]
-) -> dict[str, ColorizeSettings]:
-    """Name the same settings with several temperatures.
-
-    Examples
-    --------
-    >>> list(temperature_variants(ColorizeSettings(), [0, 0.38]))
-    ['T=0', 'T=0.38']
-    """
-    return {f"T={t:g}": replace(settings, temperature=float(t)) for t in temperatures}
-
-
-def preset_variants(settings: ColorizeSettings) -> dict[str, ColorizeSettings]:
-    """Name the same settings under every preset.
-
-    Examples
-    --------
-    >>> list(preset_variants(ColorizeSettings()))
-    ['vivid', 'accurate']
-    """
-    return {name: replace(settings, preset=name) for name in PRESETS}
 
 
 def run_evaluation(
@@ -132,6 +108,8 @@ def run_evaluation(
     """
     if variants is None:
         variants = {} if results else {Path(model).stem: ColorizeSettings()}
+    if settings.film and not variants:
+        raise ValueError("film ages what a network sees, and none is measured here; leave it out")
     check_files(json, page)
     photos = open_inputs(inputs, results, split=split)
     contestants = Contestants(model, variants, device=device)

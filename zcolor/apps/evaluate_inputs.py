@@ -205,6 +205,8 @@ def open_inputs(
             raise ValueError(
                 f"results are compared with one folder or archive of true photos, got {len(inputs)}"
             )
+        if split is not None:
+            raise ValueError(f"folders and archives have no splits; leave out split {split!r}")
         names = [Path(source).stem or str(source) for source in results]
         repeated = [name for name, count in Counter(names).items() if count > 1]
         if repeated:
