@@ -103,13 +103,15 @@ def color_files_on_ray(
     Raises
     ------
     ValueError, FileExistsError
-        As for `color_files`, and for a URL of an unknown kind.
+        As for `color_files`, and for a URL of an unknown kind or that means no place.
     FileNotFoundError
         If the model's file is not there.
     ImportError
         If Ray is not installed, or the package that writes to the URL.
     ConnectionError
         If no cluster answers.
+    OSError
+        If the store of a URL cannot be reached.
     RuntimeError
         If the workers cannot be started.
     """
@@ -123,7 +125,13 @@ def color_files_on_ray(
         )
     import_ray()
     place, remote = _where(out)
-    plan, failed = plan_jobs([Path(source) for source in sources], place, file_format)
+    plan, failed = plan_jobs(
+        [Path(source) for source in sources],
+        place,
+        file_format,
+        is_folder=remote is not None and remote.is_folder,
+        called=None if remote is None else remote.url,
+    )
     if compare is not None:
         check_compared(compare, plan, replace=overwrite or resume)
     # What cannot be read is told before a cluster starts.
