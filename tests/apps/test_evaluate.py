@@ -9,7 +9,9 @@ import re
 import shutil
 import sys
 import types
+import zipfile
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -226,6 +228,21 @@ def test_a_zip_of_results_beside_the_model_itself(photos, pairs, weights, tmp_pa
     ours, theirs = (found.method(name).figures["auc_raw"].value for name in ("ours", "packed"))
     # Equal but for the small photo, which was coloured at another size.
     assert ours == pytest.approx(theirs, abs=0.5)
+
+
+def test_a_damaged_member_of_an_archive_is_named_and_the_rest_is_measured(
+    command, photos, pairs, tmp_path
+):
+    archive = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", pairs))
+    with zipfile.ZipFile(archive) as packed:
+        start = packed.getinfo("0.tif").header_offset + 200
+    data = bytearray(archive.read_bytes())
+    data[start] ^= 255
+    archive.write_bytes(data)
+    code, said = command("--results", archive, "--limit", "0")
+    assert code == 1
+    assert "4 photos" in said.out
+    assert re.search(r"not measured: .*0\.png: ", said.out)
 
 
 def test_pairs_that_make_no_sense_are_refused(photos, pairs, weights, tmp_path):
