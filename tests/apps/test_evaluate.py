@@ -29,11 +29,13 @@ from zcolor.apps.evaluate_ways import Ways, temperature_variants
 from zcolor.checkpoint import read_header
 from zcolor.colorizer import Colorizer
 from zcolor.metrics import AucMeter
+from zcolor.models.autoencoder import Autoencoder
 from zcolor.precision import computes_in_bfloat16
-from zcolor.registry import load_model
+from zcolor.registry import load_model, save_model
 from zcolor.settings import PRESETS, ColorizeSettings, EvaluateSettings
 from zcolor.training.dataset import open_photos
 from zcolor.training.packfile import PackedPhoto, write_pack
+from zcolor.training.settings import FilmSettings
 from zcolor.training.validate import measured_photo, rgb8_to_lab, validate
 
 FAST = EvaluateSettings(quick=True, replicates=20, jobs=2)
@@ -293,7 +295,7 @@ def test_the_val_split_of_a_pack_or_else_all_of_it(weights, tmp_path):
     assert n_photos(whole) == 2
 
 
-def test_a_limit_takes_the_first_photos_and_damaged_ones_are_named(photos, weights, tmp_path):
+def test_a_limit_spreads_over_the_set_and_damaged_ones_are_named(photos, weights, tmp_path):
     folder = tmp_path / "some"
     shutil.copytree(photos, folder)
     (folder / "0.png").write_bytes(b"broken")
@@ -304,7 +306,7 @@ def test_a_limit_takes_the_first_photos_and_damaged_ones_are_named(photos, weigh
         device="cpu",
         progress=False,
     )
-    assert found.n_photos == 2
+    assert set(found.photo_gains) == {1, 3}  # of 0, 1 and 3
     assert [name.split("/")[-1] for name, _ in found.failed] == ["0.png"]
     for path in folder.rglob("*.png"):
         path.write_bytes(b"broken")
@@ -347,6 +349,37 @@ def test_json_says_everything(report, weights):
     assert data["methods"]["T=1"]["minus_grey"]["auc_raw"]["value"] == expected
     assert sum(data["networks"]["tiny"]["calibration"][0]) > 0
     assert data["failed"] == []
+
+
+def test_json_and_page_say_in_which_precision_and_what_film(photos, weights, report, tmp_path):
+    _, out = report
+    data = json.loads((out / "all.json").read_text(encoding="utf-8"))
+    fast = computes_in_bfloat16(torch.device("cpu"))
+    assert data["precision"] == ("bfloat16" if fast else "float32")
+    assert f"precision&quot;: &quot;{data['precision']}" in (out / "all.html").read_text("utf-8")
+    assert data["film"] is None
+    settings = dataclasses.replace(FAST, film=True, limit=1)
+    aged = run_evaluation(
+        [photos], model=weights, settings=settings, device="cpu", progress=False
+    ).info["film"]
+    assert aged == {"seed": 1839, **dataclasses.asdict(FilmSettings(share=1.0))}
+
+
+def test_a_model_that_does_not_classify_has_grey_alone_beside_it(photos, tmp_path):
+    path = tmp_path / "regressor.safetensors"
+    save_model(path, Autoencoder(working_size=32), {})
+    found = run_evaluation(
+        [photos],
+        model=path,
+        settings=dataclasses.replace(FAST, limit=1),
+        device="cpu",
+        progress=False,
+    )
+    assert [method.name for method in found.methods] == ["grey", "regressor", "truth"]
+    assert found.networks == ()
+    note = "the model does not classify: no mean colour, no ceiling"
+    assert note in found.notes
+    assert f"note: {note}" in found.table()
 
 
 def test_page_stands_by_itself(report):
@@ -560,7 +593,7 @@ def test_lpips_is_that_of_torchmetrics(photos, weights, torchvision, monkeypatch
     found = run_slow(photos, weights)
 
     lpips = LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True)
-    truths = [measured_photo(open_photos([photos], "all").read(i)) for i in range(2)]
+    truths = [measured_photo(open_photos([photos], "all").read(i)) for i in (0, 2)]
     colorizer = Colorizer(weights, device="cpu")
     by_hand = [
         lpips(*(torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None] / 255 for rgb in pair)).item()

@@ -36,7 +36,8 @@ from zcolor.metrics_image import Rgb8
 from zcolor.scores import PhotoScore, Truth, score_photo, score_truth
 from zcolor.settings import ColorizeSettings, EvaluateSettings
 from zcolor.training.dataset import Split
-from zcolor.training.film import degraded
+from zcolor.training.film import VALIDATION_SEED, degraded
+from zcolor.training.settings import FilmSettings
 
 # Photos of each kind (best, median, worst) on the page.
 _SHOWN = 6
@@ -156,6 +157,8 @@ class _Run:
         """Go through all photos once."""
         settings = self.settings
         n = min(settings.limit or len(self.photos), len(self.photos))
+        # Spread over the whole set, which may be sorted by source.
+        indices = [i * len(self.photos) // n for i in range(n)]
         # Photos are scored side by side, and always added in their order; LPIPS and FID keep sums
         # of their own, which only one thread adds to in order.
         one = self.perceptual is not None and self.perceptual.available
@@ -164,7 +167,7 @@ class _Run:
             ThreadPoolExecutor(jobs) as pool,
             tqdm(total=n, desc="evaluate", unit="photo", disable=None if progress else True) as bar,
         ):
-            for batch in self.photos.batches(range(n), settings.batch):
+            for batch in self.photos.batches(indices, settings.batch):
                 looks = self.contestants.look([self._seen(photo) for photo in batch])
                 for photo, (scores, cells) in zip(batch, pool.map(self._score, batch, looks)):
                     self.evaluation.add(photo.index, scores)
@@ -173,7 +176,7 @@ class _Run:
                     if self.subject is not None:
                         gain = scores[self.subject].auc_raw - scores[GREY].auc_raw
                         self.gains[photo.index] = gain
-                bar.update(batch[-1].index + 1 - bar.n)
+                bar.update(indices.index(batch[-1].index) + 1 - bar.n)
         if not self.evaluation.n_photos:
             name, reason = self.photos.failed[0]
             raise ValueError(f"none of the {n} photos could be measured; {name}: {reason}")
@@ -256,12 +259,20 @@ class _Run:
                 for name, variant in self.contestants.variants.items()
             },
             "settings": asdict(self.settings),
+            "film": self._film(),
             "device": str(self.contestants.device),
+            "precision": self.contestants.precision,
             "versions": {
                 "python": platform.python_version(),
                 **self.versions,
             },
         }
+
+    def _film(self) -> dict[str, object] | None:
+        """What `degraded` ages the photos by."""
+        if not self.settings.film:
+            return None
+        return {"seed": VALIDATION_SEED, **asdict(FilmSettings(share=1.0))}
 
     def _shown(self) -> list[ShownPhoto]:
         """The best, median and worst photos, each once."""
