@@ -207,6 +207,6 @@ def summarise(measured: Measured, seed: int) -> dict[Key, Figure]:
         means.add(poisson_weights(seed, int(photo), REPLICATES), values, np.ones_like(values))
     replicates = means.replicates()
     return {
-        key: interval(float(value), replicates[:, i])
+        key: interval(float(value), replicates[:, i], n_photos=len(measured))
         for i, (key, value) in enumerate(zip(keys, means.values(), strict=True))
     }

@@ -57,9 +57,7 @@ def test_every_stage_has_its_figures(stages, photos):
     assert first["vivid"] != second["vivid"]
 
 
-def test_a_mean_of_stages_saw_what_they_saw_and_presets_may_be_of_another(
-    stages, photos, tmp_path
-):
+def test_a_mean_of_stages_saw_what_they_saw_and_presets_may_be_of_another(stages, photos, tmp_path):
     mean = tmp_path / "mean.safetensors"
     pale = {"vivid": DecodeSettings(temperature=0.4), "accurate": DecodeSettings()}
     mean_weights(stages, mean, presets=pale)

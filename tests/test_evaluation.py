@@ -196,10 +196,36 @@ def test_interval_of_a_mean_is_that_of_statistics():
     ratio = RatioBootstrap(1, 1000)
     for i, value in enumerate(values):
         ratio.add(poisson_weights(0, i, 1000), np.array([value]), np.ones(1))
-    figure = interval(ratio.values()[0], ratio.replicates()[:, 0])
+    figure = interval(ratio.values()[0], ratio.replicates()[:, 0], n_photos=len(values))
     assert figure.value == pytest.approx(values.mean())
     expected = 1.96 * values.std(ddof=1) / math.sqrt(len(values))
     assert figure.half_width == pytest.approx(expected, rel=0.1)
+
+
+def test_a_single_photo_has_no_interval():
+    one = evaluated([3])
+    for method in one.methods:
+        for name, figure in (*one.figures(method).items(), *one.gains(method).items()):
+            assert np.isfinite(figure.value), name
+            assert np.isnan([figure.low, figure.high]).all(), name
+    two = evaluated([3, 4])
+    for name in ("auc_raw", "auc_rebalanced", "psnr_rgb"):
+        assert two.figures("half")[name].half_width > 0
+
+
+def test_a_measure_that_one_photo_of_many_has_gets_no_interval():
+    """The cast is taken where the truth is neutral, which may be in one photo alone."""
+    evaluation = Evaluation(["grey"], n_replicates=20)
+    for i, rgb in enumerate((np.full((16, 16, 3), 90, np.uint8), picture(1, (16, 16)) // 2 + 60)):
+        truth = Truth(rgb, evaluation.grid)
+        if i:
+            rgb = rgb.copy()
+            rgb[..., 0] = 255  # nothing of it is neutral
+            truth = Truth(rgb, evaluation.grid)
+        evaluation.add(i, {"grey": score_photo(truth.rgb, truth)})
+    figures = evaluation.figures("grey")
+    assert np.isnan(figures["cast_a"].low)
+    assert np.isfinite(figures["auc_rebalanced"].low)
 
 
 def test_differences_use_the_same_replicates():
@@ -222,12 +248,12 @@ def test_differences_use_the_same_replicates():
 )
 def test_an_interval_is_never_turned_round_and_ignores_a_shift(value, replicates):
     replicates = np.array(replicates)
-    figure = interval(value, replicates)
+    figure = interval(value, replicates, n_photos=2)
     if np.isnan(replicates).all():
         assert math.isnan(figure.low)
         return
     assert figure.low <= figure.high
-    shifted = interval(value, replicates + 7)
+    shifted = interval(value, replicates + 7, n_photos=2)
     assert [shifted.low, shifted.high] == pytest.approx([figure.low, figure.high], abs=1e-6)
 
 

@@ -24,6 +24,8 @@ REPLICATES = 1000
 """Bootstrap replicates: the ends of a 95 % interval are then right to a few percent of it."""
 INTERVAL = (2.5, 97.5)
 """Percentiles that end an interval."""
+# All replicates of a single photo are it alone.
+_FEWEST = 2
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,14 @@ class RatioBootstrap:
     def __init__(self, n_ratios: int, n_replicates: int) -> None:
         self._sums = np.zeros((2, n_ratios))
         self._replicate_sums = np.zeros((2, n_replicates, n_ratios))
+        self.counts: npt.NDArray[np.int64] = np.zeros(n_ratios, dtype=np.int64)
+        """(n_ratios,) photos that had a part in each."""
 
     def add(self, weights: Floats, numerators: Floats, denominators: Floats) -> None:
         """Add one photo: (B,) `poisson_weights`, and twice (n_ratios,)."""
         # Few of the many cells occur in a photo.
         used = np.flatnonzero(denominators)
+        self.counts[used] += 1
         for part, values in enumerate((numerators, denominators)):
             self._sums[part, used] += values[used]
             self._replicate_sums[part][:, used] += weights[:, None] * values[used]
@@ -112,7 +117,7 @@ class RatioBootstrap:
         return summed
 
 
-def interval(value: float, replicates: Floats) -> Figure:
+def interval(value: float, replicates: Floats, *, n_photos: int) -> Figure:
     """Set the spread of the replicates about their own mean around the value.
 
     A replicate lacks a third of the photos, and with them colours that few photos have; a mean over
@@ -125,10 +130,12 @@ def interval(value: float, replicates: Floats) -> Figure:
         Of the whole set.
     replicates
         (B,) values of the replicates; NaN ones, where nothing was drawn, are left out.
+    n_photos
+        That had a part in the value: a single one says nothing of how photos differ.
 
     Returns
     -------
-    The value with its 95 % interval.
+    The value with its 95 % interval, or without one for fewer than two photos.
 
     Notes
     -----
@@ -137,11 +144,13 @@ def interval(value: float, replicates: Floats) -> Figure:
 
     Examples
     --------
-    >>> interval(5.0, np.array([7.0, 7.0, 7.0]))
+    >>> interval(5.0, np.array([7.0, 7.0, 7.0]), n_photos=3)
     Figure(value=5.0, low=5.0, high=5.0)
+    >>> interval(5.0, np.array([5.0, 5.0, 5.0]), n_photos=1)
+    Figure(value=5.0, low=nan, high=nan)
     """
     known = replicates[np.isfinite(replicates)]
-    if not len(known):
+    if not len(known) or n_photos < _FEWEST:
         return Figure(value)
     low, high = np.percentile(known - known.mean(), INTERVAL)
     return Figure(value, float(value + low), float(value + high))

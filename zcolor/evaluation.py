@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from zcolor.bootstrap import (
@@ -67,7 +68,7 @@ class Evaluation:
     >>> truth = Truth(np.full((16, 16, 3), 255, np.uint8), evaluation.grid)
     >>> evaluation.add(0, {"grey": score_photo(truth.rgb, truth)})
     >>> evaluation.figures("grey")["auc_raw"]
-    Figure(value=100.0, low=100.0, high=100.0)
+    Figure(value=100.0, low=nan, high=nan)
     """
 
     def __init__(
@@ -115,13 +116,15 @@ class Evaluation:
 
     def figures(self, method: str) -> dict[str, Figure]:
         """Every measure of a method that was taken, by name, with its interval."""
-        return _figures(*self._tallies[method].results())
+        tally = self._tallies[method]
+        return _figures(*tally.results(), tally.counts)
 
     def gains(self, method: str, reference: str | None = None) -> dict[str, Figure]:
         """The same for the differences to the reference (or another), on the same replicates."""
         value, replicates = self._tallies[method].results()
         base, base_replicates = self._tallies[reference or self.reference].results()
-        gains = _figures(value - base, replicates - base_replicates)
+        counts = self._tallies[method].counts
+        gains = _figures(value - base, replicates - base_replicates, counts)
         # The largest of all photos has no difference worth a number.
         gains.pop("lightness_max", None)
         return gains
@@ -144,16 +147,25 @@ class _Tally:
         self.ratios = RatioBootstrap(len(MEASURES), n_replicates)
         self.cells = RatioBootstrap(n_cells, n_replicates)
         self.errors = np.zeros(AUC_THRESHOLDS + 1)
+        self.n_in_cells = 0
         self.lightness_max = float("nan")
 
     def add(self, weights: Floats, score: PhotoScore) -> None:
         self.ratios.add(weights, score.numerators, score.denominators)
         self.cells.add(weights, score.cell_scores, score.cell_counts)
         self.errors += score.errors
+        self.n_in_cells += bool(score.cell_counts.any())
         place = PLACE["lightness_max"]
         if score.denominators[place]:
             largest = score.numerators[place] / score.denominators[place]
             self.lightness_max = float(np.fmax(self.lightness_max, largest))
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """(n_measures,) photos that had a part in each measure."""
+        counts = self.ratios.counts.copy()
+        counts[PLACE["auc_rebalanced"]] = self.n_in_cells  # a mean over cells
+        return counts
 
     def results(self) -> tuple[Floats, Floats]:
         """(n_measures,) of the set and (B, n_measures) of the replicates."""
@@ -169,9 +181,11 @@ class _Tally:
         return value, replicates
 
 
-def _figures(values: Floats, replicates: Floats) -> dict[str, Figure]:
+def _figures(
+    values: Floats, replicates: Floats, counts: npt.NDArray[np.int64]
+) -> dict[str, Figure]:
     return {
-        measure.name: interval(float(value), replicates[:, i])
+        measure.name: interval(float(value), replicates[:, i], n_photos=int(counts[i]))
         for i, (measure, value) in enumerate(zip(MEASURES, values, strict=True))
         if np.isfinite(value)
     }
@@ -217,7 +231,7 @@ class CellEvaluation:
         """Top-1 and top-5 in percent and cross-entropy in nats, each with its interval."""
         replicates = self._ratios.replicates()
         return {
-            name: interval(float(value), replicates[:, i])
+            name: interval(float(value), replicates[:, i], n_photos=int(self._ratios.counts[i]))
             for i, (name, value) in enumerate(
                 zip(CELL_MEASURES, self._ratios.values(), strict=True)
             )

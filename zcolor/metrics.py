@@ -60,6 +60,11 @@ def mean_chroma(ab: Tensor) -> Tensor:
     -------
     (n,) in ab units.
 
+    Notes
+    -----
+    The mean over pixels of C*ab = sqrt(a*^2 + b*^2): CIE 1976 L*a*b*, in CIE 15:2004,
+    "Colorimetry".
+
     Examples
     --------
     >>> mean_chroma(torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)).item()
@@ -123,6 +128,8 @@ def ciede2000(lab: Tensor, truth: Tensor) -> float:
     -----
     CIEDE2000: Luo, Cui, Rigg, "The development of the CIE 2000 colour-difference formula", Color
     Research and Application 26(5), 2001; computed by `skimage.color.deltaE_ciede2000`.
+    Test data: Sharma, Wu, Dalal, "The CIEDE2000 color-difference formula: Implementation notes,
+    supplementary test data, and mathematical observations", the same 30(1), 2005.
 
     Examples
     --------

@@ -262,7 +262,7 @@ class EvaluateSettings:
     """Let the network see each photo as old film, aged in a way of its own that is always the
     same; the results keep the lightness of the clean photo."""
     limit: int = 0
-    """Measure the first so many photos; 0 takes all."""
+    """Measure so many photos, spread evenly over the set; 0 takes all."""
     batch: int = 16
     """Photos that go through the network together; figures change by its rounding alone."""
     jobs: int = 0

@@ -13,12 +13,14 @@ import threading
 import time
 from pathlib import Path
 
+import cv2
 import fsspec
 import h5py
 import numpy as np
 import pytest
 import skimage.data
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
 from zcolor.apps import cli, cluster, cluster_training
@@ -27,6 +29,7 @@ from zcolor.apps.cluster_engine import Pool, pool_for, ray_running, run_tasks
 from zcolor.apps.cluster_training import build_priors_on_ray, pack_photos_on_ray
 from zcolor.apps.export import export_onnx
 from zcolor.apps.folder import color_files
+from zcolor.apps.plan import plan_jobs
 from zcolor.apps.remote import RemoteFolder
 from zcolor.extras import install_command
 from zcolor.files import write_image
@@ -160,6 +163,95 @@ def test_a_remote_folder_writes_whole_files(tmp_path, url):
     assert [name.rpartition("/")[2] for name in fs.find(root)] == ["a.png"]
 
 
+PIXELS = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+ODD_NAMES = ("a::1.png", "a::2.png", "q?1.png", "q#1.png", "100%.png", "c:__d.png", "plain.png")
+
+
+@pytest.mark.parametrize("url", ["memory://odd/color", "simplecache::file://{}/color"])
+def test_results_of_any_name_have_a_place_of_their_own(tmp_path, url):
+    remote = RemoteFolder(url.format(tmp_path))
+    paths = [remote.path / "a::b" / name for name in ODD_NAMES]
+    for shade, path in enumerate(paths):
+        remote.write(path, PIXELS + shade, metadata=Metadata(), quality=95)
+    assert remote.standing([*paths, remote.path / "a::3.png"]) == set(paths)
+    fs, root = fsspec.core.url_to_fs(remote.url)
+    assert fs.find(root) == sorted(f"{root}/a::b/{name}" for name in ODD_NAMES)
+    for shade, path in enumerate(paths):
+        found = cv2.imdecode(
+            np.frombuffer(fs.cat_file(f"{root}/a::b/{path.name}"), np.uint8), cv2.IMREAD_COLOR_RGB
+        )
+        np.testing.assert_array_equal(found, PIXELS + shade)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["memory://bucket//dup", "memory://bucket/x/../dd", "memory://bucket/./a", "memory://",
+     "memory://bucket/a//", "simplecache::file:////tmp/x"],
+)  # fmt: skip
+def test_urls_that_mean_several_places_are_refused(url):
+    with pytest.raises(ValueError, match=r"has an empty part, or \. or \.\., between"):
+        RemoteFolder(url).check()
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("memory://my.bucket", "memory://my.bucket/a.jpg"),
+        ("memory://bucket/album.2024/", "memory://bucket/album.2024/a.jpg"),
+        ("memory://bucket/album.2024", "memory://bucket/album.2024/a.jpg"),
+        ("memory://bucket/a.png/", "memory://bucket/a.png/a.jpg"),
+        ("memory://bucket/b.png", "memory://bucket/b.png"),
+        ("simplecache::file:///x.png", "simplecache::file:///x.png"),
+    ],
+)
+def test_folders_of_a_store_may_have_a_dot(album, url, target):
+    place, remote = cluster._where(url)
+    jobs, _ = plan_jobs([album / "a.jpg"], place, is_folder=remote.is_folder, called=url)
+    assert [remote.url_of(job.target) for job in jobs] == [target]
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("memory://b/a.png", "2 sources cannot go into the one file memory://b/a.png"),
+        ("memory://b/a.pgm", "2 sources cannot go into the one file memory://b/a.pgm"),
+    ],
+)
+def test_messages_name_the_url(album, capsys, url, message):
+    photo = album / "a.jpg"
+    assert run("colorize", photo, album / "a-color.jpg", "-o", url, "--engine", "ray") == 2
+    assert message in capsys.readouterr().err
+    assert run("colorize", photo, "-o", "memory://b/a.pgm", "--engine", "ray") == 2
+    assert "cannot write colour to 'memory://b/a.pgm'" in capsys.readouterr().err
+
+
+class NoCredentialsError(Exception):
+    """As that of a store: no OSError."""
+
+
+@pytest.mark.parametrize("step", ["__init__", "find"])
+def test_a_store_that_cannot_be_reached_is_told_in_a_line(
+    album, weights, capsys, monkeypatch, step
+):
+    class Denied(MemoryFileSystem):
+        protocol, cachable = "denied", False
+
+    def deny(*_args, **_options):
+        raise NoCredentialsError("Unable to locate credentials")
+
+    monkeypatch.setattr(Denied, step, deny)
+    fsspec.register_implementation("denied", Denied, clobber=True)
+    call = ["colorize", album / "a.jpg", "-o", "denied://bucket/a", "--engine", "ray"]
+    assert run(*call, "--model", weights, "--device", "cpu") == 1
+    error = capsys.readouterr().err
+    assert re.search(
+        r"zcolor: denied://bucket/a cannot be reached \(NoCredentialsError: Unable to locate "
+        r"credentials\); check the address and the credentials\n",
+        error,
+    )
+    assert error.count("\n") == 1
+
+
 def test_what_a_store_refuses_is_told(tmp_path):
     (tmp_path / "color").touch()  # a file where the folder should be
     remote = RemoteFolder(f"simplecache::file://{tmp_path}/color")
@@ -190,6 +282,12 @@ def test_onnx_is_exported_once_and_not_by_every_worker(tmp_path, capsys):
     call = ["colorize", str(tmp_path), "--engine", "ray", "--runtime", "onnx"]
     assert cli.main(call) == 2
     assert "export it once (zcolor export) and give the .onnx file" in capsys.readouterr().err
+
+
+def test_the_runtime_that_is_asked_for_is_taken_or_refused(album, tmp_path, weights):
+    export_onnx(weights, tmp_path / "tiny.onnx")
+    with pytest.raises(ValueError, match="is an ONNX model, which onnxruntime alone runs"):
+        color_files_on_ray([album], model=tmp_path / "tiny.onnx", runtime="torch", device="cpu")
 
 
 # ---- on Ray --------------------------------------------------------------------------------

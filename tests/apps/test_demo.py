@@ -93,3 +93,22 @@ def test_samples_that_are_not_there(tmp_path):
         make_demo(tmp_path / "out", samples=tmp_path / "none")
     with pytest.raises(FileNotFoundError, match=r"no photographs .* name another folder"):
         make_demo(tmp_path / "out", samples=tmp_path)
+
+
+def test_pictures_of_others_are_not_replaced(tmp_path, weights):
+    samples, out = tmp_path / "samples", tmp_path / "pics"
+    samples.mkdir()
+    out.mkdir()
+    Image.new("L", (16, 16), 90).save(samples / "cat.jpg")
+    options = {"samples": samples, "model": weights, "device": "cpu", "progress": False}
+    for name in ("cat.jpg", "_all.jpg"):
+        Image.new("L", (16, 16), 120).save(out / name)
+        before = (out / name).read_bytes()
+        with pytest.raises(FileExistsError, match=rf"{name} was not written by zcolor demo"):
+            make_demo(out, **options)
+        assert [path.name for path in out.iterdir()] == [name]
+        assert (out / name).read_bytes() == before
+        (out / name).unlink()
+    (out / "cat.jpg").symlink_to(tmp_path / "gone.jpg")
+    with pytest.raises(FileExistsError, match=r"cat\.jpg was not written by zcolor demo"):
+        make_demo(out, **options)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import sys
 import types
+import zipfile
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,18 +20,22 @@ import torch
 from PIL import Image
 
 from zcolor.apps import cli
-from zcolor.apps.evaluate import run_evaluation, temperature_variants
+from zcolor.apps.evaluate import run_evaluation
+from zcolor.apps.evaluate_files import check_files
 from zcolor.apps.evaluate_perceptual import FID_WEIGHTS, LPIPS_WEIGHTS
 from zcolor.apps.evaluate_plots import draw_plots
-from zcolor.apps.evaluate_results import ranked
+from zcolor.apps.evaluate_results import EvaluationReport, ranked
+from zcolor.apps.evaluate_ways import Ways, temperature_variants
 from zcolor.checkpoint import read_header
 from zcolor.colorizer import Colorizer
 from zcolor.metrics import AucMeter
+from zcolor.models.autoencoder import Autoencoder
 from zcolor.precision import computes_in_bfloat16
-from zcolor.registry import load_model
+from zcolor.registry import load_model, save_model
 from zcolor.settings import PRESETS, ColorizeSettings, EvaluateSettings
 from zcolor.training.dataset import open_photos
 from zcolor.training.packfile import PackedPhoto, write_pack
+from zcolor.training.settings import FilmSettings
 from zcolor.training.validate import measured_photo, rgb8_to_lab, validate
 
 FAST = EvaluateSettings(quick=True, replicates=20, jobs=2)
@@ -232,6 +240,21 @@ def test_a_zip_of_results_beside_the_model_itself(photos, pairs, weights, tmp_pa
     assert ours == pytest.approx(theirs, abs=0.5)
 
 
+def test_a_damaged_member_of_an_archive_is_named_and_the_rest_is_measured(
+    command, photos, pairs, tmp_path
+):
+    archive = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", pairs))
+    with zipfile.ZipFile(archive) as packed:
+        start = packed.getinfo("0.tif").header_offset + 200
+    data = bytearray(archive.read_bytes())
+    data[start] ^= 255
+    archive.write_bytes(data)
+    code, said = command("--results", archive, "--limit", "0")
+    assert code == 1
+    assert "4 photos" in said.out
+    assert re.search(r"not measured: .*0\.png: ", said.out)
+
+
 def test_pairs_that_make_no_sense_are_refused(photos, pairs, weights, tmp_path):
     def run(inputs, results):
         return run_evaluation(inputs, results=results, model=weights, settings=FAST, progress=False)
@@ -280,7 +303,7 @@ def test_the_val_split_of_a_pack_or_else_all_of_it(weights, tmp_path):
     assert n_photos(whole) == 2
 
 
-def test_a_limit_takes_the_first_photos_and_damaged_ones_are_named(photos, weights, tmp_path):
+def test_a_limit_spreads_over_the_set_and_damaged_ones_are_named(photos, weights, tmp_path):
     folder = tmp_path / "some"
     shutil.copytree(photos, folder)
     (folder / "0.png").write_bytes(b"broken")
@@ -291,7 +314,7 @@ def test_a_limit_takes_the_first_photos_and_damaged_ones_are_named(photos, weigh
         device="cpu",
         progress=False,
     )
-    assert found.n_photos == 2
+    assert set(found.photo_gains) == {1, 3}  # of 0, 1 and 3
     assert [name.split("/")[-1] for name, _ in found.failed] == ["0.png"]
     for path in folder.rglob("*.png"):
         path.write_bytes(b"broken")
@@ -334,6 +357,37 @@ def test_json_says_everything(report, weights):
     assert data["methods"]["T=1"]["minus_grey"]["auc_raw"]["value"] == expected
     assert sum(data["networks"]["tiny"]["calibration"][0]) > 0
     assert data["failed"] == []
+
+
+def test_json_and_page_say_in_which_precision_and_what_film(photos, weights, report, tmp_path):
+    _, out = report
+    data = json.loads((out / "all.json").read_text(encoding="utf-8"))
+    fast = computes_in_bfloat16(torch.device("cpu"))
+    assert data["precision"] == ("bfloat16" if fast else "float32")
+    assert f"precision&quot;: &quot;{data['precision']}" in (out / "all.html").read_text("utf-8")
+    assert data["film"] is None
+    settings = dataclasses.replace(FAST, film=True, limit=1)
+    aged = run_evaluation(
+        [photos], model=weights, settings=settings, device="cpu", progress=False
+    ).info["film"]
+    assert aged == {"seed": 1839, **dataclasses.asdict(FilmSettings(share=1.0))}
+
+
+def test_a_model_that_does_not_classify_has_grey_alone_beside_it(photos, tmp_path):
+    path = tmp_path / "regressor.safetensors"
+    save_model(path, Autoencoder(working_size=32), {})
+    found = run_evaluation(
+        [photos],
+        model=path,
+        settings=dataclasses.replace(FAST, limit=1),
+        device="cpu",
+        progress=False,
+    )
+    assert [method.name for method in found.methods] == ["grey", "regressor", "truth"]
+    assert found.networks == ()
+    note = "the model does not classify: no mean colour, no ceiling"
+    assert note in found.notes
+    assert f"note: {note}" in found.table()
 
 
 def test_page_stands_by_itself(report):
@@ -386,6 +440,84 @@ def test_without_matplotlib_the_page_says_so(report, monkeypatch):
 def test_a_missing_folder_is_found_before_the_work(photos, weights, tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         run_evaluation([photos], model=weights, json=tmp_path / "no" / "a.json", progress=False)
+
+
+@pytest.mark.parametrize("option", ["json", "page"])
+@pytest.mark.parametrize("others", [b"my notes", b'{"my": "figures"}', b"\x89PNG\xff\xfe", b""])
+def test_files_of_others_are_not_replaced(photos, weights, tmp_path, option, others):
+    path = tmp_path / "mine.html"
+    path.write_bytes(others)
+    with pytest.raises(FileExistsError, match=r"mine\.html exists and was not written by zc"):
+        run_evaluation([photos], model=weights, progress=False, **{option: path})
+    assert path.read_bytes() == others
+
+
+def test_files_of_an_earlier_evaluation_are_replaced_but_not_by_each_other(report, tmp_path):
+    _, out = report
+    check_files(out / "all.json", out / "all.html")
+    check_files(tmp_path / "new.json", tmp_path / "new.html")
+    with pytest.raises(FileExistsError, match=r"all\.html exists .* for the figures"):
+        check_files(out / "all.html")
+    with pytest.raises(FileExistsError, match=r"all\.json exists .* for the page"):
+        check_files(None, out / "all.json")
+    with pytest.raises(ValueError, match="cannot both go to"):
+        check_files(tmp_path / "x", tmp_path / "." / "x")
+    with pytest.raises(IsADirectoryError, match="is a folder; name a file for the page"):
+        check_files(None, tmp_path)
+    with pytest.raises(NotADirectoryError, match="is no folder; name another file for the figures"):
+        check_files(out / "all.json" / "x")
+
+
+def test_names_that_are_no_text_cost_no_file(photos, weights, tmp_path):
+    folder = tmp_path / "latin"
+    folder.mkdir()
+    name = os.fsdecode(b"stra\xdfe.png")
+    shutil.copy(photos / "0.png", folder / name)
+    (folder / os.fsdecode(b"b\xf6se.png")).write_bytes(b"broken")
+    out = {"json": tmp_path / "e.json", "page": tmp_path / "e.html"}
+    found = run_evaluation(
+        [folder], model=weights, settings=FAST, device="cpu", progress=False, **out
+    )
+    data = json.loads(out["json"].read_text("utf-8"))
+    assert data["shown"][0]["name"] == str(folder / name)
+    assert data["failed"][0]["name"] == found.failed[0][0]
+    assert "stra\\udcdfe.png" in out["page"].read_text("utf-8")
+
+
+def test_a_file_that_cannot_be_written_costs_neither_the_table_nor_the_other_file(
+    photos, weights, tmp_path, monkeypatch
+):
+    def fail(_report, path):
+        raise OSError(f"no room for {path}")
+
+    def pipe(report):
+        told.append(report)
+        raise BrokenPipeError
+
+    told = []
+    options = {"model": weights, "settings": FAST, "device": "cpu", "progress": False}
+    options |= {"json": tmp_path / "e.json", "page": tmp_path / "e.html"}
+    options["variants"] = {"one": ColorizeSettings()}
+    monkeypatch.setattr(EvaluationReport, "write_json", fail)
+    with pytest.raises(OSError, match=r"no room for .*e\.json"):
+        run_evaluation([photos / "0.png"], tell=told.append, **options)
+    assert told[0].n_photos == 1
+    assert (tmp_path / "e.html").exists()
+    monkeypatch.undo()
+    with pytest.raises(BrokenPipeError):
+        run_evaluation([photos / "0.png"], tell=pipe, **options)
+    assert (tmp_path / "e.json").exists()
+
+
+def test_packages_that_are_not_installed_cost_no_evaluation(photos, weights, monkeypatch):
+    def unknown(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("zcolor.apps.evaluate.version", unknown)
+    found = run_evaluation(
+        [photos / "0.png"], model=weights, settings=FAST, device="cpu", progress=False
+    )
+    assert found.info["versions"]["opencv-python-headless"] == "unknown"
 
 
 # ---- LPIPS and FID: by stand-ins of torchmetrics, and LPIPS by itself --------------------------
@@ -469,7 +601,7 @@ def test_lpips_is_that_of_torchmetrics(photos, weights, torchvision, monkeypatch
     found = run_slow(photos, weights)
 
     lpips = LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True)
-    truths = [measured_photo(open_photos([photos], "all").read(i)) for i in range(2)]
+    truths = [measured_photo(open_photos([photos], "all").read(i)) for i in (0, 2)]
     colorizer = Colorizer(weights, device="cpu")
     by_hand = [
         lpips(*(torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None] / 255 for rgb in pair)).item()
@@ -550,6 +682,48 @@ def test_the_command_measures_temperatures_or_what_is_chosen(command, tmp_path):
     chosen = json.loads((tmp_path / "c.json").read_text())["methods"]["chosen"]
     cold = json.loads((tmp_path / "t.json").read_text())["methods"]["T=0"]
     assert chosen["figures"] == cold["figures"]
+
+
+def test_a_preset_that_is_named_is_measured_alone(command):
+    code, said = command("--preset", "accurate")
+    assert code == 0
+    assert "accurate" in said.out
+    assert "vivid" not in said.out
+
+
+def test_temperatures_keep_all_else_of_the_preset():
+    own = {
+        name: way.decode_settings(PRESETS)
+        for name, way in Ways(preset="accurate", temperatures=(0.3, 0.6)).variants().items()
+    }
+    assert own == {
+        f"T={t}": dataclasses.replace(PRESETS["accurate"], temperature=t) for t in (0.3, 0.6)
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("--temperature 0.9 --temperatures 0.5", "name it among them"),
+        ("--decode argmax --temperatures 0.5", "has no temperature"),
+        ("--results RES --temperatures 0.5", "leave out temperatures"),
+        ("--results RES --preset vivid --rebalance 2", "leave out preset, rebalance"),
+        ("--results RES --size 64", "leave out size"),
+        ("--results RES --film", "film ages what a network sees"),
+        ("--results RES --split val", "have no splits; leave out split 'val'"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(command, photos, options, reason):
+    words = [str(photos) if word == "RES" else word for word in options.split()]
+    code, said = command(*words)
+    assert code == 2
+    assert reason in said.err
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", [("--frame", "color"), ("--reference", "a.jpg")])
+def test_what_is_not_measured_is_no_option(command, option):
+    assert command(*option)[0] == 2
 
 
 def test_averages_and_film_change_what_is_measured(command, tmp_path):

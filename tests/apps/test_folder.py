@@ -177,6 +177,23 @@ def test_bad_files_do_not_end_the_work(color, album, tmp_path, caplog):
     assert sum(record.exc_info is not None for record in caplog.records) == 3
 
 
+def test_memory_that_opencv_does_not_get_ends_no_folder(color, album, tmp_path, monkeypatch):
+    real = Colorizer.predict_ab
+    calls = []
+
+    def once(self, photo, settings):
+        calls.append(photo)
+        if len(calls) == 1:
+            raise cv2.error("(-4:Insufficient memory) Failed to allocate 99 bytes")
+        return real(self, photo, settings)
+
+    monkeypatch.setattr(Colorizer, "predict_ab", once)
+    report = color(album, out=tmp_path / "out", jobs=1)
+    assert len(report.done) == 2
+    ((_, reason),) = report.failed
+    assert "Insufficient memory" in reason
+
+
 def test_picture_above_the_limit_fails(color, album):
     report = color(album / "a.jpg", out=album / "new.png", max_pixels=2399)
     assert "60 x 40" in report.failed[0][1]

@@ -9,7 +9,14 @@ import torch
 from PIL import Image
 
 from zcolor.apps.inspect import inspect_model
-from zcolor.apps.inspect_page import grey_of, shade_filter, shade_map, table_html, tile_sheet
+from zcolor.apps.inspect_page import (
+    grey_of,
+    shade_filter,
+    shade_map,
+    table_html,
+    tile_sheet,
+    write_index,
+)
 from zcolor.excitation import ExciteSettings
 
 QUICK = ExciteSettings(side=16, steps=2)
@@ -82,6 +89,24 @@ def test_what_makes_no_sense_is_refused(photo, weights, tmp_path, changes, error
     assert not (tmp_path / "index.html").exists()
 
 
+def test_a_damaged_photo_is_named_and_the_others_are_looked_at(photo, weights, tmp_path, caplog):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("0.png", "2.png"):
+        Image.fromarray(photo).save(photos / name)
+    (photos / "1.png").write_bytes(b"broken")
+    options = {"group": "1", "strongest": 1, "photos": [photos]}
+    look(photo, tmp_path / "out", weights, **options)
+    with Image.open(tmp_path / "out" / "patches-1.png") as sheet:
+        assert sheet.width == 2 * 134 + 6
+    (said,) = caplog.messages
+    assert said.startswith(f"left out: {photos / '1.png'}: ")
+    for name in ("0.png", "2.png"):
+        (photos / name).write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"none of the 3 photos can be read; .*0\.png"):
+        look(photo, tmp_path / "out", weights, **options)
+
+
 @pytest.mark.parametrize("name", ["index.html", "input.png", "excite-2.png"])
 def test_files_of_others_are_not_replaced(photo, weights, tmp_path, name):
     (tmp_path / name).write_text("<html>my homepage</html>")
@@ -143,3 +168,8 @@ def test_text_is_escaped():
     assert table_html(["a"], [["<b>"]]) == (
         "<table><tr><th>a</th></tr>\n<tr><td>&lt;b&gt;</td></tr>\n</table>"
     )
+
+
+def test_a_page_may_name_what_is_no_text(tmp_path):
+    write_index(tmp_path / "index.html", "Inside stra\udcdfe.safetensors", ["<p>"])
+    assert "stra\\udcdfe" in (tmp_path / "index.html").read_text("utf-8")

@@ -142,3 +142,17 @@ def test_interrupted_work_ends_at_its_next_check():
     assert ended == ["at a check"]
     with pytest.raises(Stopped):
         lanes.check()
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_lanes_work_again_after_an_error(n_threads):
+    def work(item):
+        with lanes.hold(1):
+            lanes.check()
+            if item == "bad":
+                raise KeyError(item)
+
+    lanes = Lanes(n_threads)
+    with pytest.raises(KeyError):
+        run(lanes, work, ["bad"])
+    assert sorted(run(lanes, work, ["a", "b"])) == ["a", "b"]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 from PIL import Image
 
 from zcolor.apps.folder_report import Outcome, PhotoResult
@@ -27,7 +28,8 @@ from zcolor.settings import ColorizeSettings
 logger = logging.getLogger(__name__)
 
 # What reading, colouring and writing one picture may raise without saying anything about the next.
-_ONE_BAD_FILE = (OSError, ValueError, TypeError, RuntimeError, MemoryError)
+# cv2.error: of memory that OpenCV does not get, too.
+_ONE_BAD_FILE = (OSError, ValueError, TypeError, RuntimeError, MemoryError, cv2.error)
 
 
 class _Skip(Exception):  # noqa: N818 (no error: a reason)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import tyro
 
@@ -36,6 +37,9 @@ from zcolor.apps.commands import (
 from zcolor.apps.commands_training import Pack, Pretrain, Priors, Train
 from zcolor.atomic import FULL
 from zcolor.registry import MODELS
+
+if TYPE_CHECKING:
+    from zcolor.apps.evaluate_results import EvaluationReport
 
 # `--debug` may follow the subcommand; one flag for a switch, and no "None" to type.
 _STYLE = (
@@ -210,35 +214,32 @@ def _serve(command: Serve) -> int:
 
 
 def _evaluate(command: Evaluate, argv: Sequence[str]) -> int:
-    from zcolor.apps.evaluate import preset_variants, run_evaluation, temperature_variants
+    from zcolor.apps.evaluate import run_evaluation
 
     check_named(command.inputs)
-    chosen = command.settings
     if command.results:
-        variants = None
-    elif command.temperatures:
-        variants = temperature_variants(chosen, command.temperatures)
-    elif chosen.decode is None and chosen.temperature is None:
-        variants = preset_variants(chosen)
-    else:
-        variants = {"chosen": chosen}
+        command.ways.check_unused()
     report = run_evaluation(
         command.inputs,
         results=command.results,
         model=command.model,
-        variants=variants,
+        variants=None if command.results else command.ways.variants(),
         split=command.split,
         settings=command.evaluation,
         device=command.device,
         json=command.json,
         page=command.page,
         command=shlex.join(argv),
+        tell=_print_table,
     )
-    print(report.table())
     for path in (command.json, command.page):
         if path is not None:
             print(f"written: {path}")
     return SOME_FAILED if report.failed else OK
+
+
+def _print_table(report: EvaluationReport) -> None:
+    print(report.table())
 
 
 def _inspect(command: Inspect) -> int:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from zcolor.apps.command_parts import INTERRUPTED, OK, SOME_FAILED
 from zcolor.apps.commands import Colorize
-from zcolor.registry import is_onnx
 
 if TYPE_CHECKING:
     from zcolor.apps.folder_report import FolderReport
@@ -108,11 +107,6 @@ def _color_on_ray(command: Colorize) -> FolderReport:
 
     if command.dry_run:
         raise ValueError("a dry run only reads headers, on this computer; leave --engine ray out")
-    if command.runtime == "onnx" and not is_onnx(command.model):
-        raise ValueError(
-            f"every worker would export {command.model} again; export it once (zcolor export) and "
-            "give the .onnx file as --model"
-        )
     return color_files_on_ray(
         command.inputs,
         command.out,
@@ -120,6 +114,7 @@ def _color_on_ray(command: Colorize) -> FolderReport:
         overwrite=command.overwrite,
         resume=command.resume,
         model=command.model,
+        runtime=command.runtime,
         settings=command.settings,
         device=command.device,
         file_format=_format_of(command),

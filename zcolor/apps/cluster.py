@@ -40,7 +40,7 @@ from zcolor.apps.plan import Job, chains_of, folded, plan_jobs, real_path
 from zcolor.apps.remote import RemoteFolder, local_path
 from zcolor.colorizer import Colorizer
 from zcolor.files import MAX_PIXELS
-from zcolor.registry import MODELS, pick_device
+from zcolor.registry import MODELS, Runtime, is_onnx, pick_device
 from zcolor.settings import ColorizeSettings
 
 logger = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ def color_files_on_ray(
     overwrite: bool = False,
     resume: bool = False,
     model: str | os.PathLike[str] = "zhang",
+    runtime: Runtime = "auto",
     settings: ColorizeSettings = ColorizeSettings(),
     device: str = "auto",
     file_format: str | None = None,
@@ -86,6 +87,9 @@ def color_files_on_ray(
         As there, or a URL that fsspec can write to, such as `s3://bucket/album`.
     address
         Of a Ray cluster, HOST:PORT; None takes the cores of this computer.
+    runtime
+        As for `zcolor.Colorizer`, but `onnx` takes ONNX models alone: every worker would export
+        another one again.
     device
         `auto` gives each worker a GPU where the cluster has some and a core otherwise; or `cpu`,
         `cuda`.
@@ -99,25 +103,39 @@ def color_files_on_ray(
     Raises
     ------
     ValueError, FileExistsError
-        As for `color_files`, and for a URL of an unknown kind.
+        As for `color_files`, and for a URL of an unknown kind or that means no place.
     FileNotFoundError
         If the model's file is not there.
     ImportError
         If Ray is not installed, or the package that writes to the URL.
     ConnectionError
         If no cluster answers.
+    OSError
+        If the store of a URL cannot be reached.
     RuntimeError
         If the workers cannot be started.
     """
     check_options(quality, jobs, overwrite=overwrite, resume=resume)
     if not device.startswith("cuda"):  # this machine need not have what the cluster has
         pick_device(device)
+    if runtime == "onnx" and not is_onnx(model):
+        raise ValueError(
+            f"every worker would export {model} again; export it once (zcolor export) and give "
+            "the .onnx file as --model"
+        )
     import_ray()
     place, remote = _where(out)
-    plan, failed = plan_jobs([Path(source) for source in sources], place, file_format)
+    plan, failed = plan_jobs(
+        [Path(source) for source in sources],
+        place,
+        file_format,
+        is_folder=remote is not None and remote.is_folder,
+        called=None if remote is None else remote.url,
+    )
     if compare is not None:
         check_compared(compare, plan, replace=overwrite or resume)
-    Colorizer(model, device="cpu")  # what cannot be read is told before a cluster starts
+    # What cannot be read is told before a cluster starts.
+    Colorizer(model, device="cpu", runtime=runtime)
     if not plan:
         return report_of(plan, {}, failed)
     numbers = {job: number for number, job in enumerate(plan)}
@@ -131,6 +149,7 @@ def color_files_on_ray(
         pool = pool_for(machines(), len(chains), jobs=jobs, device=device)
         arguments = {
             "model": str(model) if str(model) in MODELS else str(Path(model).absolute()),
+            "runtime": runtime,
             "device": "cuda" if pool.gpus else device.replace("auto", "cpu"),
             "settings": dataclasses.asdict(settings),
             "overwrite": overwrite,

@@ -22,6 +22,7 @@ from zcolor.apps.plan import Job, folded, real_path
 from zcolor.apps.remote import RemoteFolder
 from zcolor.colorizer import Colorizer
 from zcolor.quantizer import AbGrid
+from zcolor.registry import Runtime
 from zcolor.settings import ColorizeSettings
 from zcolor.training.counting import ColorCounts, count_some
 from zcolor.training.dataset import JoinedPhotos, LoosePhotos, Photos
@@ -62,7 +63,7 @@ class ColorWorker:
 
     Parameters
     ----------
-    model, device, overwrite, resume, quality, max_pixels
+    model, runtime, device, overwrite, resume, quality, max_pixels
         As for `zcolor.apps.folder.color_files`.
     settings
         The fields of `ColorizeSettings`.
@@ -78,6 +79,7 @@ class ColorWorker:
         self,
         *,
         model: str,
+        runtime: Runtime,
         device: str,
         settings: Mapping[str, Any],
         overwrite: bool,
@@ -90,7 +92,7 @@ class ColorWorker:
         n_cores: int,
     ) -> None:
         self.lanes = Lanes(threads) if threads > 1 else OneLane(n_lanes, n_cores)
-        self.colorizer = Colorizer(model, device=device)
+        self.colorizer = Colorizer(model, device=device, runtime=runtime)
         self.settings = ColorizeSettings(**settings)
         self.overwrite, self.resume = overwrite, resume
         self.quality, self.max_pixels = quality, max_pixels

@@ -13,6 +13,7 @@ import tyro
 
 from zcolor.apps.command_parts import Engine, Format, Sources, check_engine
 from zcolor.apps.commands_training import Pack, Pretrain, Priors, Train
+from zcolor.apps.evaluate_ways import Ways
 from zcolor.apps.stylize import StyleSettings
 from zcolor.registry import Runtime
 from zcolor.settings import ColorizeSettings, Device, EvaluateSettings
@@ -142,18 +143,14 @@ class Evaluate:
     """Folders of colourings of these photos, matched by name; then no model is measured."""
     model: str = "zhang"
     """A name that `zcolor models` lists, or a checkpoint."""
-    temperatures: tuple[float, ...] = ()
-    """Measure the model at each of these in place of its presets."""
     split: Literal["train", "val", "test", "all"] | None = None
     """Of packs; the val split if there is one, or else the whole pack."""
     json: Path | None = None
     """A file for all figures."""
     page: Path | None = None
     """An HTML file with the table, plots, and the best, median and worst photos."""
-    settings: Annotated[ColorizeSettings, tyro.conf.arg(name="")] = field(
-        default_factory=ColorizeSettings
-    )
-    """How the pictures are coloured."""
+    ways: Annotated[Ways, tyro.conf.arg(name="")] = field(default_factory=Ways)
+    """How the model is decoded."""
     evaluation: Annotated[EvaluateSettings, tyro.conf.arg(name="")] = field(
         default_factory=EvaluateSettings
     )

@@ -24,6 +24,7 @@ SAMPLES = Path(__file__).resolve().parents[2] / "data" / "samples"
 """The sample photographs of the source tree; the installed package does not carry them."""
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
+_SOFTWARE = b"zcolor demo"  # tells our sheets from pictures of others
 # A photo whose mean chroma is below this has no colour of its own to compare with.
 _GREY_CHROMA = 2.0
 
@@ -71,7 +72,7 @@ def make_demo(
     FileNotFoundError
         If the samples are not there: the installed package does not carry them.
     FileExistsError
-        If a sheet would replace one of the samples.
+        If a sheet would replace one of the samples, or a file that no demo wrote.
     ValueError
         If none of the photographs can be read.
     """
@@ -90,14 +91,12 @@ def make_demo(
         except (OSError, ValueError) as error:
             failed.append((path, str(error)))
             continue
-        with whole_file(target) as temporary:
-            sheet.save(temporary, "JPEG", quality=92)
+        _save(sheet, target, quality=92)
         written.append(target)
         sheets.append(sheet)
     if not sheets:
         raise ValueError(f"none of the {len(photos)} photographs can be read: {failed[0][1]}")
-    with whole_file(contact) as temporary:
-        contact_sheet(sheets).save(temporary, "JPEG", quality=90)
+    _save(contact_sheet(sheets), contact, quality=90)
     return DemoReport(tuple(written), contact, tuple(failed))
 
 
@@ -132,13 +131,33 @@ def _targets(photos: Sequence[Path], out: Path) -> list[Path]:
 
 
 def _check_apart(photos: Sequence[Path], targets: Sequence[Path]) -> None:
-    standing = [target for target in targets if target.exists()]
+    standing = [target for target in targets if os.path.lexists(target)]
     for photo in photos:
         for target in standing:
-            if target.samefile(photo):
+            if target.exists() and target.samefile(photo):
                 raise FileExistsError(
                     f"the sheet {target} would replace a photograph; name another folder (-o)"
                 )
+    for target in standing:
+        if not _is_ours(target):
+            raise FileExistsError(
+                f"{target} was not written by zcolor demo and would be replaced; name another "
+                "folder (-o), or move it away"
+            )
+
+
+def _save(sheet: Image.Image, path: Path, *, quality: int) -> None:
+    """Write a sheet as JPEG with our mark, whole or not at all."""
+    with whole_file(path) as temporary:
+        sheet.save(temporary, "JPEG", quality=quality, comment=_SOFTWARE)
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with Image.open(path) as sheet:
+            return sheet.info.get("comment") == _SOFTWARE
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return False
 
 
 def _panels(path: Path, colorizer: Colorizer) -> list[tuple[str, Image.Image]]:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
-from importlib.metadata import version
+from contextlib import ExitStack
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
+from zcolor.apps.evaluate_files import check_files
 from zcolor.apps.evaluate_inputs import Inputs, Source, TruePhoto, open_inputs
 from zcolor.apps.evaluate_model import GREY, TRUTH, Contestants, Look
 from zcolor.apps.evaluate_perceptual import Perceptual
@@ -32,37 +34,14 @@ from zcolor.bootstrap import Figure
 from zcolor.evaluation import CellEvaluation, CellScore, Evaluation
 from zcolor.metrics_image import Rgb8
 from zcolor.scores import PhotoScore, Truth, score_photo, score_truth
-from zcolor.settings import PRESETS, ColorizeSettings, EvaluateSettings
+from zcolor.settings import ColorizeSettings, EvaluateSettings
 from zcolor.training.dataset import Split
-from zcolor.training.film import degraded
+from zcolor.training.film import VALIDATION_SEED, degraded
+from zcolor.training.settings import FilmSettings
 
 # Photos of each kind (best, median, worst) on the page.
 _SHOWN = 6
 _PACKAGES = ("zcolor", "torch", "numpy", "scipy", "scikit-image", "opencv-python-headless")
-
-
-def temperature_variants(
-    settings: ColorizeSettings, temperatures: Sequence[float]
-) -> dict[str, ColorizeSettings]:
-    """Name the same settings with several temperatures.
-
-    Examples
-    --------
-    >>> list(temperature_variants(ColorizeSettings(), [0, 0.38]))
-    ['T=0', 'T=0.38']
-    """
-    return {f"T={t:g}": replace(settings, temperature=float(t)) for t in temperatures}
-
-
-def preset_variants(settings: ColorizeSettings) -> dict[str, ColorizeSettings]:
-    """Name the same settings under every preset.
-
-    Examples
-    --------
-    >>> list(preset_variants(ColorizeSettings()))
-    ['vivid', 'accurate']
-    """
-    return {name: replace(settings, preset=name) for name in PRESETS}
 
 
 def run_evaluation(
@@ -77,6 +56,7 @@ def run_evaluation(
     json: str | os.PathLike[str] | None = None,
     page: str | os.PathLike[str] | None = None,
     command: str = "",
+    tell: Callable[[EvaluationReport], object] | None = None,
     progress: bool = True,
 ) -> EvaluationReport:
     """Measure a model, or results that others made, beside the baselines.
@@ -101,9 +81,12 @@ def run_evaluation(
     device
         As for `zcolor.colorize`.
     json, page
-        Files to write: all figures, and an HTML page with plots and photos.
+        Files to write: all figures, and an HTML page with plots and photos. Those of an earlier
+        evaluation are replaced, and no others.
     command
         The command line, for the JSON.
+    tell
+        Called with the figures before any file is written.
     progress
         Show a progress bar on a terminal.
 
@@ -116,7 +99,9 @@ def run_evaluation(
     ValueError
         If nothing can be measured, or an option makes no sense.
     FileNotFoundError
-        If an input or the model does not exist.
+        If an input, the model or the folder of a file to write does not exist.
+    FileExistsError
+        If a file to write exists and was not written by an evaluation.
 
     Notes
     -----
@@ -124,18 +109,22 @@ def run_evaluation(
     """
     if variants is None:
         variants = {} if results else {Path(model).stem: ColorizeSettings()}
+    if settings.film and not variants:
+        raise ValueError("film ages what a network sees, and none is measured here; leave it out")
+    check_files(json, page)
     photos = open_inputs(inputs, results, split=split)
     contestants = Contestants(model, variants, device=device)
-    for path in (json, page):  # a mistyped folder shall not cost the whole run
-        if path is not None and not Path(path).absolute().parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {Path(path).parent} to write {path} to")
     run = _Run(photos, contestants, settings)
     run.measure(progress=progress)
     report = run.report(show=page is not None, command=command)
-    if json is not None:
-        report.write_json(json)
-    if page is not None:
-        write_page(report, page)
+    # The last of these comes first; one that fails takes no other along.
+    with ExitStack() as ways:
+        if page is not None:
+            ways.callback(write_page, report, page)
+        if json is not None:
+            ways.callback(report.write_json, json)
+        if tell is not None:
+            ways.callback(tell, report)
     return report
 
 
@@ -162,11 +151,14 @@ class _Run:
         subjects = (*contestants.variants, *photos.result_names)
         self.subject = subjects[0] if subjects else None
         self.gains: dict[int, float] = {}
+        self.versions = {name: _version(name) for name in _PACKAGES}
 
     def measure(self, *, progress: bool) -> None:
         """Go through all photos once."""
         settings = self.settings
         n = min(settings.limit or len(self.photos), len(self.photos))
+        # Spread over the whole set, which may be sorted by source.
+        indices = [i * len(self.photos) // n for i in range(n)]
         # Photos are scored side by side, and always added in their order; LPIPS and FID keep sums
         # of their own, which only one thread adds to in order.
         one = self.perceptual is not None and self.perceptual.available
@@ -175,7 +167,7 @@ class _Run:
             ThreadPoolExecutor(jobs) as pool,
             tqdm(total=n, desc="evaluate", unit="photo", disable=None if progress else True) as bar,
         ):
-            for batch in self.photos.batches(range(n), settings.batch):
+            for batch in self.photos.batches(indices, settings.batch):
                 looks = self.contestants.look([self._seen(photo) for photo in batch])
                 for photo, (scores, cells) in zip(batch, pool.map(self._score, batch, looks)):
                     self.evaluation.add(photo.index, scores)
@@ -184,7 +176,7 @@ class _Run:
                     if self.subject is not None:
                         gain = scores[self.subject].auc_raw - scores[GREY].auc_raw
                         self.gains[photo.index] = gain
-                bar.update(batch[-1].index + 1 - bar.n)
+                bar.update(indices.index(batch[-1].index) + 1 - bar.n)
         if not self.evaluation.n_photos:
             name, reason = self.photos.failed[0]
             raise ValueError(f"none of the {n} photos could be measured; {name}: {reason}")
@@ -267,12 +259,20 @@ class _Run:
                 for name, variant in self.contestants.variants.items()
             },
             "settings": asdict(self.settings),
+            "film": self._film(),
             "device": str(self.contestants.device),
+            "precision": self.contestants.precision,
             "versions": {
                 "python": platform.python_version(),
-                **{name: version(name) for name in _PACKAGES},
+                **self.versions,
             },
         }
+
+    def _film(self) -> dict[str, object] | None:
+        """What `degraded` ages the photos by."""
+        if not self.settings.film:
+            return None
+        return {"seed": VALIDATION_SEED, **asdict(FilmSettings(share=1.0))}
 
     def _shown(self) -> list[ShownPhoto]:
         """The best, median and worst photos, each once."""
@@ -287,3 +287,10 @@ class _Run:
                 pictures = (results[GREY], results[self.subject], photo.rgb)
                 shown.append(ShownPhoto(kind, photo.name, self.gains[index], *pictures))
         return shown
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # as of a source tree that is only on the path
+        return "unknown"

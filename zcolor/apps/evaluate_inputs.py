@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,21 +18,11 @@ from zcolor.training.dataset import (
     Split,
     open_photos,
 )
-from zcolor.training.sources import PhotoEntry, combined_hash, content_hash, find_photos, to_rgb8
+from zcolor.training.sources import UNREADABLE, PhotoEntry, find_photos, to_rgb8
 from zcolor.training.validate import measured_photo
 
 Source = str | os.PathLike[str]
 
-# What a damaged picture or archive raises (`PhotoEntry.read_bytes`, `zcolor.files.read_image`).
-_READ_ERRORS = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 # Pixels of the true photos that are held at once, whatever the batch: 50 MB.
 _PIXELS_AT_ONCE = 1 << 24
 
@@ -84,7 +72,7 @@ class Inputs:
         for index in indices:
             try:
                 photo = self.read(index)
-            except _READ_ERRORS as error:
+            except UNREADABLE as error:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 self.failed.append((self.names[index], reason))
                 continue
@@ -143,9 +131,7 @@ class PairedInputs(Inputs):
         self.data["results"] = {
             name: {
                 "source": str(source),
-                "hash": combined_hash(
-                    [content_hash(entries[name].read_bytes()) for entries in self._entries]
-                ),
+                "hash": LoosePhotos([entries[name] for entries in self._entries]).data_hash,
             }
             for name, source in results.items()
         }
@@ -205,6 +191,8 @@ def open_inputs(
             raise ValueError(
                 f"results are compared with one folder or archive of true photos, got {len(inputs)}"
             )
+        if split is not None:
+            raise ValueError(f"folders and archives have no splits; leave out split {split!r}")
         names = [Path(source).stem or str(source) for source in results]
         repeated = [name for name, count in Counter(names).items() if count > 1]
         if repeated:

@@ -20,7 +20,7 @@ from zcolor.metrics_image import Rgb8
 from zcolor.models.base import Output
 from zcolor.models.classifier import Classifier
 from zcolor.photo import Photo, read_photo
-from zcolor.precision import fast_precision
+from zcolor.precision import computes_in_bfloat16, fast_precision
 from zcolor.registry import find_weights, load_model, pick_device
 from zcolor.scores import Truth
 from zcolor.settings import ColorizeSettings, Upsample
@@ -131,6 +131,13 @@ class Contestants:
     def temperature(self, variant: str) -> float:
         """The temperature that a variant's decoding stands for."""
         return self.net.decoding(self.variants[variant]).effective_temperature
+
+    @property
+    def precision(self) -> str | None:
+        """What the network answers in; None where none does."""
+        if not self.variants:
+            return None
+        return "bfloat16" if computes_in_bfloat16(self.device) else "float32"
 
     @torch.inference_mode()
     def look(self, photos: Sequence[Rgb8]) -> list[list[Look]]:

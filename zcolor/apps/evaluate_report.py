@@ -16,6 +16,8 @@ from zcolor.files import encode_image
 from zcolor.metrics_image import Rgb8
 from zcolor.working import resize_area
 
+GENERATOR = "<meta name='generator' content='zcolor evaluate'>"
+"""Tells our pages from those of others."""
 # Pixels: larger photos are shrunk to this height, so that the page stays small.
 _PHOTO_HEIGHT = 256
 _PHOTO_QUALITY = 90  # JPEG
@@ -58,13 +60,15 @@ def write_page(report: EvaluationReport, path: str | os.PathLike[str]) -> None:
         If the file cannot be written.
     """
     with whole_file(Path(path)) as temporary:
-        temporary.write_text(page_html(report), encoding="utf-8")
+        # Names of files need not be text.
+        temporary.write_text(page_html(report), encoding="utf-8", errors="backslashreplace")
 
 
 def page_html(report: EvaluationReport) -> str:
     """Make the text of the page; see `write_page`."""
     parts = [
         "<!doctype html><html lang='en'><meta charset='utf-8'>",
+        GENERATOR,
         "<meta name='viewport' content='width=device-width'>",
         f"<title>zcolor evaluate</title><style>{_STYLE}</style>",
         f"<h1>zcolor evaluate: {report.n_photos} photos</h1>",

@@ -186,7 +186,8 @@ class EvaluationReport:
         OSError
             If the file cannot be written.
         """
-        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
+        # In ASCII, as names of files need not be text; whatever reads JSON gives them back.
+        text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
         with whole_file(Path(path)) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
 

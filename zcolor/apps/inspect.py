@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -39,7 +40,10 @@ from zcolor.models.base import ColorNet
 from zcolor.photo import ImageLike, read_photo
 from zcolor.receptive import Patch, measure_field, strongest_patches
 from zcolor.registry import load_model, pick_device
-from zcolor.training.dataset import Photos, open_photos
+from zcolor.training.dataset import Photos, name_of, open_photos, read_named
+from zcolor.training.sources import UNREADABLE
+
+logger = logging.getLogger(__name__)
 
 _MAPS_PER_GROUP = 16
 _PATCHES = 8  # for each unit
@@ -78,7 +82,8 @@ def inspect_model(
     strongest
         How many these are.
     photos
-        Packs, folders or images in which to look for what excites the units.
+        Packs, folders or images in which to look for what excites the units; those that cannot
+        be read are named in the log and left out.
     max_photos
         No more of them than this, evenly spread.
     settings
@@ -95,7 +100,8 @@ def inspect_model(
     Raises
     ------
     ValueError
-        For groups and units that are not there, or units without a group.
+        For groups and units that are not there, units without a group, or if none of the photos
+        can be read.
     FileExistsError
         If the folder holds files of others that have the names of ours.
     """
@@ -233,9 +239,17 @@ class _Look:
 
     def _read(self, pool: Photos, numbers: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
         bar = tqdm(numbers, desc="photos", unit="photo", disable=None if self.progress else True)
+        failed = []
         for number in bar:
-            photo = read_photo(pool.read(number))
+            try:
+                photo = read_photo(pool.read(number))
+            except UNREADABLE as error:
+                failed.append(f"{name_of(pool, number)}: {' '.join(str(error).split())}")
+                logger.warning("left out: %s", failed[-1])
+                continue
             yield number, photo.lightness(self.net.working_size, self.device)
+        if len(failed) == len(numbers):
+            raise ValueError(f"none of the {len(failed)} photos can be read; {failed[0]}")
 
     def _excited_by(
         self,
@@ -250,7 +264,7 @@ class _Look:
                 field = self.fields[group.name]
                 box = field.box(*patch.place, patch.shape, maps=patch.maps)
                 top, left, bottom, right = box
-                photo = read_photo(pool.read(patch.photo))
+                photo = read_photo(read_named(pool, patch.photo))
                 pixels = grey_of(photo.lightness(self.net.working_size, "cpu")[0])
                 tiles.append((f"unit {unit}: {patch.value:.3g}", pixels[top:bottom, left:right]))
         caption = (

@@ -261,5 +261,7 @@ def write_index(path: Path, title: str, parts: Sequence[str]) -> None:
         f"<meta name='viewport' content='width=device-width'><title>{html.escape(title)}</title>"
         f"<style>{_STYLE}</style><h1>{html.escape(title)}</h1>"
     )
+    text = "\n".join([head, *parts]) + "</html>\n"
     with whole_file(path) as temporary:
-        temporary.write_text("\n".join([head, *parts]) + "</html>\n", encoding="utf-8")
+        # Names of files need not be text.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -104,6 +104,7 @@ class Lanes:
             The first that `work` or `done` raises, KeyboardInterrupt too. Work that has not begun
             is then given up, and that under way ends at its next `check`, before this returns.
         """
+        self._stop.clear()  # of work before this, none of which is under way any more
         if self.n_threads == 1:
             for item in items:
                 work(item)

@@ -8,13 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zcolor.formats import ending_of, format_for, format_or_none
+from zcolor.formats import SUFFIXES, ending_of, format_for, format_or_none
 
-SUFFIXES = frozenset({
-    ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pcx", ".pgm",
-    ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp", ".xbm",
-})  # fmt: skip
-"""Endings of the files that are taken from a folder; files named one by one may have any."""
 MARK = "-color"
 """What the name of a coloured picture beside its original ends in."""
 
@@ -39,7 +34,12 @@ class Job:
 
 
 def plan_jobs(
-    sources: Sequence[Path], out: Path | None, file_format: str | None = None
+    sources: Sequence[Path],
+    out: Path | None,
+    file_format: str | None = None,
+    *,
+    is_folder: bool = False,
+    called: str | None = None,
 ) -> tuple[list[Job], list[tuple[Path, str]]]:
     """List the pictures with the names of their results.
 
@@ -52,6 +52,10 @@ def plan_jobs(
     file_format
         One of `zcolor.formats.COLOR_FORMATS` for all results; None keeps that of each picture
         where it can hold colour, as far as its name tells.
+    is_folder
+        Whether it is known that `out` means a folder; False looks at the disk and at its name.
+    called
+        How messages name `out`; None takes the path.
 
     Returns
     -------
@@ -66,12 +70,13 @@ def plan_jobs(
     """
     if not sources:
         raise ValueError("there is nothing to colour; name image files or folders")
-    if out is not None and not _is_folder(out, sources):
+    if out is not None and not is_folder and not _is_folder(out, sources):
+        called = called or str(out)
         if len(sources) > 1:
             raise ValueError(
-                f"{len(sources)} sources cannot go into the one file {out}; name a folder"
+                f"{len(sources)} sources cannot go into the one file {called}; name a folder"
             )
-        agreed_format(out, file_format)
+        agreed_format(called, file_format)
         if os.path.isfile(sources[0]):
             return [Job(sources[0], out, chosen=True)], []
     jobs: list[Job] = []
@@ -101,7 +106,7 @@ def plan_jobs(
     return jobs, failed
 
 
-def agreed_format(out: Path, file_format: str | None) -> str:
+def agreed_format(out: str | os.PathLike[str], file_format: str | None) -> str:
     """Give the format of a single result, which its name and what was asked for must agree on.
 
     Parameters

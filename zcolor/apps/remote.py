@@ -11,13 +11,14 @@ import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from zcolor.extras import install_command
 from zcolor.files import UInt, encode_image
-from zcolor.formats import format_for
+from zcolor.formats import SUFFIXES, format_for, format_or_none
 from zcolor.metadata import Metadata
 
 # A folder that no disk has: the paths below it stand for URLs.
@@ -66,13 +67,45 @@ class RemoteFolder:
     url: str
 
     def check(self) -> None:
-        """Raise a ValueError for an unknown protocol, an ImportError if its package is missing."""
-        self._open(self.url)
+        """Refuse a URL that nothing can be written to, before the work.
+
+        Raises
+        ------
+        ValueError
+            For an unknown protocol, and for a URL that means no place or one in several ways: some
+            stores resolve `..` and `//`, others take them as they are.
+        ImportError
+            If the package of the protocol is not installed.
+        OSError
+            If the store cannot be reached.
+        """
+        if not {"", ".", ".."}.isdisjoint(self._parts[1].split("/")):
+            raise ValueError(
+                f"{self.url} has an empty part, or . or .., between its slashes; write it out as "
+                "in s3://bucket/album"
+            )
+        _ = self._store
 
     @property
     def path(self) -> Path:
         """The path that stands for the URL."""
-        return _STAND_IN / self._parts[1].strip("/")
+        return _STAND_IN / self._parts[1]
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the URL itself says so: by a slash at its end, or as no picture is called so.
+
+        Examples
+        --------
+        >>> [RemoteFolder(url).is_folder for url in ("s3://my.bucket", "s3://b/album.2024")]
+        [True, True]
+        >>> RemoteFolder("s3://b/a.png").is_folder, RemoteFolder("s3://b/a.png/").is_folder
+        (False, True)
+        """
+        head, name = self._parts
+        is_bucket = "/" not in name and not head.endswith(":///")
+        named = format_or_none(name) is not None or PurePosixPath(name).suffix.lower() in SUFFIXES
+        return self.url.endswith("/") or is_bucket or not named
 
     def url_of(self, path: Path) -> str:
         """Give the URL that a path at or below `path` stands for.
@@ -87,13 +120,15 @@ class RemoteFolder:
 
     def standing(self, paths: Iterable[Path]) -> frozenset[Path]:
         """Give those of the paths whose URLs exist, by listing the store once."""
-        fs, root = self._open(self.url)
-        fs.invalidate_cache()
+        fs, root = self._store
         try:
+            fs.invalidate_cache()
             found = set(fs.find(root))
         except FileNotFoundError:
             return frozenset()
-        return frozenset(path for path in paths if self._open(self.url_of(path))[1] in found)
+        except Exception as error:  # every store has errors of its own
+            raise self._unreachable(error) from error
+        return frozenset(path for path in paths if self._place_of(path) in found)
 
     def write(self, path: Path, pixels: UInt, *, metadata: Metadata, quality: int) -> None:
         """Write a picture to the URL that a path stands for, whole or not at all.
@@ -114,7 +149,7 @@ class RemoteFolder:
         """
         data = encode_image(pixels, format_for(path), metadata, quality=quality)
         url = self.url_of(path)
-        fs, place = self._open(url)
+        fs, place = self._store[0], self._place_of(path)
         folder = place.rpartition("/")[0]
         temporary = f"{folder}/.zcolor-{secrets.token_hex(8)}.part"
         protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
@@ -136,15 +171,31 @@ class RemoteFolder:
     @property
     def _parts(self) -> tuple[str, str]:
         """The URL's protocol, with a slash if its paths begin with one, and the rest."""
-        head, tail = re.fullmatch(r"(.*://)(.*)", self.url, re.DOTALL).groups()  # type: ignore[union-attr]
-        return (head + "/" if tail.startswith("/") else head), tail
+        head, slash, tail = re.fullmatch(r"(.*://)(/?)(.*)", self.url, re.DOTALL).groups()  # type: ignore[union-attr]
+        return head + slash, tail.removesuffix("/")
 
-    @staticmethod
-    def _open(url: str) -> tuple[Any, str]:
-        """Give the file system of a URL, which fsspec keeps open, and the path in it."""
+    @cached_property
+    def _store(self) -> tuple[Any, str]:
+        """The file system of the URL, which fsspec keeps open, and the path in it."""
         try:
             import fsspec
         except ImportError as error:
             raise ImportError(f"URLs need fsspec: {install_command('cluster')}") from error
-        fs, path = fsspec.core.url_to_fs(url)
-        return fs, str(path)
+        try:
+            fs, root = fsspec.core.url_to_fs("".join(self._parts))
+        except (ValueError, ImportError):  # they say what is wrong
+            raise
+        except Exception as error:  # every store has errors of its own
+            raise self._unreachable(error) from error
+        return fs, str(root)
+
+    def _place_of(self, path: Path) -> str:
+        """Give the name of a result in the store; parsed as a URL, some names would be cut."""
+        below = path.relative_to(self.path).parts
+        return "/".join([self._store[1].rstrip("/"), *below])
+
+    def _unreachable(self, error: Exception) -> OSError:
+        return OSError(
+            f"{self.url} cannot be reached ({type(error).__name__}: {error}); check the address "
+            "and the credentials"
+        )

@@ -44,8 +44,8 @@ _SRGB8_TO_LINEAR = srgb_to_linear(torch.arange(256, dtype=torch.float64) / 255).
 # Most marks are dust and scratches on the negative, which print white.
 _WHITE_MARKS = 0.8
 
-# Seed of the fixed aged validation photos; another one makes figures incomparable.
-_VALIDATION_SEED = 1839
+VALIDATION_SEED = 1839
+"""Of the fixed aged validation photos; another one makes figures incomparable."""
 
 
 def _families() -> npt.NDArray[np.float64]:
@@ -208,7 +208,7 @@ def degraded(rgb: Rgb8, index: int, *, settings: FilmSettings | None = None) -> 
     True
     """
     film = Film(dataclasses.replace(settings or FilmSettings(), share=1.0))
-    return film(rgb, np.random.default_rng((_VALIDATION_SEED, index)))
+    return film(rgb, np.random.default_rng((VALIDATION_SEED, index)))
 
 
 def _happens(chance: float, rng: np.random.Generator) -> bool:
