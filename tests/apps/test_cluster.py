@@ -1,6 +1,7 @@
 """`--engine ray`: the results of one computer, whatever happens to the workers."""
 
 import builtins
+import contextlib
 import importlib
 import json
 import os
@@ -288,6 +289,34 @@ def test_the_runtime_that_is_asked_for_is_taken_or_refused(album, tmp_path, weig
     export_onnx(weights, tmp_path / "tiny.onnx")
     with pytest.raises(ValueError, match="is an ONNX model, which onnxruntime alone runs"):
         color_files_on_ray([album], model=tmp_path / "tiny.onnx", runtime="torch", device="cpu")
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """The workers without Ray: made of JSON and given JSON, one after the other."""
+
+    def run_tasks(worker, arguments, tasks, _pool):
+        one = worker(**json.loads(json.dumps(arguments)))
+        for task in tasks:
+            yield from one.work(json.loads(json.dumps(task)))
+
+    monkeypatch.setattr(cluster, "ray_running", lambda _address: contextlib.nullcontext())
+    monkeypatch.setattr(cluster, "machines", lambda: [{"CPU": 2.0}])
+    monkeypatch.setattr(cluster, "run_tasks", run_tasks)
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_second_run_into_a_store_finds_what_stands_there(album, weights):
+    url = "memory://again/album.2024"
+    options = {"model": weights, "device": "cpu", "progress": False}
+    (album / "a::2.jpg").write_bytes((album / "a.jpg").read_bytes())
+    first = color_files_on_ray([album], url, runtime="torch", **options)
+    assert sorted(first.done) == [
+        f"{url}/{name}" for name in ("1950/b.PNG", "1950/summer/c.png", "a.jpg", "a::2.jpg")
+    ]
+    assert len(color_files_on_ray([album], url, **options).skipped) == 4
+    again = color_files_on_ray([album], f"{url}/", resume=True, **options)
+    assert sorted(again.before) == sorted(first.done)
 
 
 # ---- on Ray --------------------------------------------------------------------------------
