@@ -12,7 +12,7 @@ from typing import Annotated
 
 import tyro
 
-from zcolor.settings import DecodeSettings
+from zcolor.settings import DecodeSettings, Preset
 from zcolor.training.mean_weights import mean_weights
 
 
@@ -58,7 +58,10 @@ def preset_of(numbers: tuple[float, ...]) -> DecodeSettings:
 
 def main(settings: Settings) -> None:
     """Average, and say where the weights are."""
-    given = {"vivid": settings.vivid, "accurate": settings.accurate}
+    given: dict[Preset, tuple[float, ...]] = {
+        "vivid": settings.vivid,
+        "accurate": settings.accurate,
+    }
     presets = {name: preset_of(numbers) for name, numbers in given.items() if numbers}
     mean_weights(settings.sources, settings.out, shares=settings.shares, presets=presets)
     print(f"written: {settings.out}")

@@ -17,7 +17,7 @@ from torch import Tensor
 from zcolor.checkpoint import read_checkpoint, read_header
 from zcolor.models.base import ColorNet
 from zcolor.registry import load_model, save_model
-from zcolor.settings import DecodeSettings
+from zcolor.settings import DecodeSettings, Preset
 
 _STATE, _BEST = "last.safetensors", "best.safetensors"
 _AVERAGE = "ema.module."
@@ -30,7 +30,7 @@ def mean_weights(
     out: str | os.PathLike[str],
     *,
     shares: Sequence[float] = (),
-    presets: Mapping[str, DecodeSettings] | None = None,
+    presets: Mapping[Preset, DecodeSettings] | None = None,
 ) -> None:
     """Write the weighted mean of every parameter and statistic of several networks.
 
