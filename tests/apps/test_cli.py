@@ -594,6 +594,20 @@ def test_demo_says_where(tmp_path, weights, album, capsys):
     assert "there is no folder" in capsys.readouterr().err
 
 
+def test_demo_says_what_to_type_next(tmp_path, monkeypatch):
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    monkeypatch.setattr("sys.executable", str(programs / "python"))
+    monkeypatch.setenv("PATH", "")
+    assert cli._typed() == f"{programs / 'python'} -m zcolor"
+    (programs / "zcolor").touch(mode=0o755)
+    assert cli._typed() == str(programs / "zcolor")
+    monkeypatch.chdir(tmp_path)
+    assert cli._typed() == os.path.join(".venv", "bin", "zcolor")
+    monkeypatch.setenv("PATH", str(programs))
+    assert cli._typed() == "zcolor"
+
+
 def test_a_reader_that_leaves_early_is_no_error():
     done = subprocess.run(
         f'{sys.executable} -c \'from zcolor.apps.cli import main; main(["train", "--help"])\''

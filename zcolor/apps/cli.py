@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import shlex
+import shutil
 import signal
 import sys
 import threading
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
@@ -320,9 +322,22 @@ def _demo(command: Demo) -> int:
     )
     print(f"{len(report.sheets)} before/after sheets are in {command.out.resolve()}")
     print(f"all of them on one picture: {report.contact.resolve()}")
+    # The command as it can be typed here: `make demo` installs it where no shell looks.
+    print(f"now yours: {_typed()} colorize YOUR-PHOTO.jpg")
     for path, reason in report.failed:
         print(f"failed {path}: {' '.join(reason.split())}", file=sys.stderr)
     return SOME_FAILED if report.failed else OK
+
+
+def _typed() -> str:
+    """Give what calls this command from a shell here."""
+    found = shutil.which("zcolor", path=str(Path(sys.executable).parent))
+    if found is None:
+        return f"{shlex.quote(sys.executable)} -m zcolor"
+    if shutil.which("zcolor") == found:
+        return "zcolor"
+    here = Path.cwd()
+    return shlex.quote(str(Path(found).relative_to(here)) if here in Path(found).parents else found)
 
 
 def _version() -> str:
