@@ -255,7 +255,8 @@ def _intro(study: FlickerStudy, extractor: Path) -> str:
         f"its own ({EXPOSURE:g} levels). Flicker is the mean length of the change of ab along the "
         "true motion, in ab units; a pale film flickers less, so its share of the mean chroma "
         "stands beside it. The truth's flicker is what interpolation leaves. `zhang` is the model "
-        "that ships at the time of this run, trained on far more, for orientation; *smoothed* is what `zcolor video` does "
+        "that shipped at the time of this run, trained on far more, for orientation; *smoothed* "
+        "is what `zcolor video` does "
         f"with `--smooth {SMOOTH:g}`."
     )
 
