@@ -258,6 +258,13 @@ def test_two_names_of_one_place_are_one_result(options, color, tmp_path, monkeyp
             (out / "a.jpg").unlink()
 
 
+def test_settings_that_the_model_has_no_use_for_are_told_once(album, tmp_path):
+    settings = ColorizeSettings(temperature=0.5)
+    with pytest.raises(ValueError, match="leave temperature out"):
+        color_files([album], tmp_path / "out", model="mean-chroma", settings=settings)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
 def test_one_source_that_cannot_be_looked_at_ends_nothing(color, album, tmp_path):
     endless = album / ("x" * 300 + ".jpg")

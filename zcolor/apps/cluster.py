@@ -135,7 +135,7 @@ def color_files_on_ray(
     if compare is not None:
         check_compared(compare, plan, replace=overwrite or resume)
     # What cannot be read is told before a cluster starts.
-    Colorizer(model, device="cpu", runtime=runtime)
+    Colorizer(model, device="cpu", runtime=runtime).net.decoding(settings)
     if not plan:
         return report_of(plan, {}, failed)
     numbers = {job: number for number, job in enumerate(plan)}

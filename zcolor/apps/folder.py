@@ -94,8 +94,8 @@ def color_files(
     Raises
     ------
     ValueError
-        For options that make no sense, no sources, several sources with a file as `out`, or a
-        `compare` that is one of the pictures.
+        For options that make no sense or that the model has no use for, no sources, several
+        sources with a file as `out`, or a `compare` that is one of the pictures.
     FileExistsError
         If there is a file `compare`, and neither `overwrite` nor `resume`.
     FileNotFoundError
@@ -113,6 +113,7 @@ def color_files(
         colorizer = None
     else:
         colorizer = Colorizer(model, device=device, runtime=runtime)
+        colorizer.net.decoding(settings)  # what makes no sense is told once, not for every photo
     worker = ChainWorker(
         lanes=lanes,
         colorizer=colorizer,
