@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zcolor.training import dataset
+from zcolor.training import cache
 from zcolor.training.assemble import open_val
+from zcolor.training.cache import CachedPhotos
 from zcolor.training.dataset import (
-    CachedPhotos,
     JoinedPhotos,
     LoosePhotos,
     PackedPhotos,
@@ -338,8 +338,8 @@ def test_joined_photos_follow_each_other():
 @pytest.mark.parametrize("count", [1, 2, 23, 24, 25, 48, 100])
 def test_cached_photos_are_the_photos(count, monkeypatch):
     photos = Numbered(count)
-    monkeypatch.setattr(dataset, "_CHUNK_BYTES", 5 * photos.read(0).size)
-    monkeypatch.setattr(dataset, "_IN_FLIGHT", 8)  # 24 at a time
+    monkeypatch.setattr(cache, "_CHUNK_BYTES", 5 * photos.read(0).size)
+    monkeypatch.setattr(cache, "_IN_FLIGHT", 8)  # 24 at a time
     cached = CachedPhotos(photos, jobs=3, progress=False)
     assert (len(cached), cached.data_hash) == (count, "numbered")
     for i in range(count):
@@ -348,10 +348,10 @@ def test_cached_photos_are_the_photos(count, monkeypatch):
 
 
 def test_more_than_half_of_the_memory_is_not_cached(monkeypatch):
-    assert dataset._cache_room() > 1 << 27
+    assert cache._cache_room() > 1 << 27
     photos, read = Numbered(1000), []
     size = photos.read(0).size
-    monkeypatch.setattr(dataset, "_cache_room", lambda: 10 * size)
+    monkeypatch.setattr(cache, "_cache_room", lambda: 10 * size)
     reader = Numbered.read
     monkeypatch.setattr(Numbered, "read", lambda s, i: read.append(i) or reader(s, i))
     with pytest.raises(ValueError, match=r"first \d+ of 1000 photos take .*`zcolor pack`"):

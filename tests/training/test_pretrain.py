@@ -16,7 +16,8 @@ from zcolor.checkpoint import read_header
 from zcolor.models.extractor import Extractor, ExtractorKind
 from zcolor.training import pretrain as module
 from zcolor.training import state
-from zcolor.training.dataset import CachedPhotos, JoinedPhotos, open_photos
+from zcolor.training.cache import CachedPhotos
+from zcolor.training.dataset import JoinedPhotos, open_photos
 from zcolor.training.labelled import labels_of, part_by_label
 from zcolor.training.pack import pack_photos
 from zcolor.training.pretrain import pretrain

@@ -35,7 +35,8 @@ from zcolor.training.assemble import (
     warn_of_shared,
 )
 from zcolor.training.augment import Degradation
-from zcolor.training.dataset import CachedPhotos, open_photos, part_hashes
+from zcolor.training.cache import CachedPhotos
+from zcolor.training.dataset import open_photos, part_hashes
 from zcolor.training.distributed import Crew, join_crew
 from zcolor.training.examine import examine
 from zcolor.training.learner import Learner

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zcolor.settings import Device
-from zcolor.training.film_settings import check_not_negative
+from zcolor.training.setting_checks import check_not_negative
 
 
 @dataclass(frozen=True)

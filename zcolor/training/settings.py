@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from zcolor.settings import Device
-from zcolor.training.film_settings import FilmSettings, are_shares, check_not_negative
+from zcolor.training.film_settings import FilmSettings
+from zcolor.training.setting_checks import are_shares, check_not_negative
 
 __all__ = [
     "AugmentSettings",
